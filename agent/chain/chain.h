@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The chain as the engine sees it: two threads. The watcher polls head, queues and logs; the sender
+ * prepares transactions (gas, fees), broadcasts signed ones and waits for their receipts. Both
+ * report through `struct chain_ops`; neither keeps anything that a restart must not lose.
+ */
+#ifndef CHAIN_CHAIN_H
+#define CHAIN_CHAIN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/chain/contract.h"
+#include "agent/chain/signer.h"
+#include "agent/chain/types.h"
+#include "agent/util/error.h"
+
+struct chain_options {
+    const char *endpoint;             // JSON-RPC URL; borrowed until chain_stop
+    struct eth_address metascheduler; // the contract; the others are asked of it
+    struct eth_address provider;      // our own address
+    long long poll_interval_ms;       // between two polls
+    uint64_t logs_range;              // blocks per eth_getLogs
+    long long timeout_ms;             // deadline of one HTTP request
+    uint64_t cursor;                  // logs up to this block are already known
+    bool has_cursor;                  // false: start from the head
+};
+
+/* What the node says once it answers for the first time (and again after an outage). */
+struct chain_ready {
+    uint64_t chain_id;
+    struct eth_address jobs, queues, provider_manager;
+    uint64_t nonce; // transactions of ours that are mined: eth_getTransactionCount(latest)
+};
+
+struct chain_poll {
+    uint64_t head;
+    int64_t head_time_s;                    // the head block's timestamp
+    uint64_t nonce;                         // eth_getTransactionCount(latest)
+    uint64_t claimable, cancelling, top_up; // sizes of our three queues
+};
+
+struct chain_fees {
+    bool eip1559;
+    uint64_t gas_limit;
+    struct u256 max_fee_per_gas; // legacy: gasPrice
+    struct u256 max_priority_fee_per_gas;
+};
+
+struct chain_receipt {
+    bool ok;
+    uint64_t block;
+    struct eth_hash block_hash;
+    int64_t block_time_s;
+    char revert[CHAIN_ERROR_TEXT_MAX]; // !ok: the decoded reason, or why it could not be had
+    const char *revert_name;           // !ok: as of contract_revert_text, static; "" unknown
+    const struct chain_event
+        *events; // of our contracts, in log order; borrowed during the callback
+    size_t event_count;
+};
+
+/* Called on the chain's threads, one call at a time per thread; must not block. `id` is the
+ * caller's. */
+struct chain_ops {
+    void (*ready)(void *ctx, const struct chain_ready *ready);
+    void (*poll)(void *ctx, const struct chain_poll *poll);
+    /* Events of blocks from..to, all of them, in order; `to` is the next cursor. May have count 0.
+     */
+    void (*logs)(
+        void *ctx, uint64_t from, uint64_t to, const struct chain_event *events, size_t count);
+    /* The node cannot be used (once per outage; ready() follows when it is back). */
+    void (*down)(void *ctx, const struct error *err);
+
+    /* Gas was estimated: sign and chain_tx_track(). */
+    void (*tx_prepared)(void *ctx, uint64_t id, const struct chain_fees *fees);
+    /* The contract would revert: nothing was sent. */
+    void (*tx_rejected)(void *ctx, uint64_t id, const char *revert_name, const char *revert);
+    void (*tx_mined)(void *ctx, uint64_t id, const struct chain_receipt *receipt);
+    /* The nonce was used by another transaction: these bytes can never be mined. */
+    void (*tx_superseded)(void *ctx, uint64_t id);
+};
+
+struct chain;
+
+/* Start both threads. Returns NULL on lack of memory or threads; a node that is down is no failure.
+ */
+struct chain *chain_start(const struct chain_options *options,
+                          const struct chain_ops *ops,
+                          void *ctx,
+                          struct error *err);
+
+/*
+ * Ask for gas and fees of a call of ours; the answer is tx_prepared or tx_rejected. While the node
+ * is down or has trouble (transport, node error) the sender tries again by itself, for ever, with
+ * backoff. Copies calldata. Does not block. `id`s of prepare and track are the same space, one at a
+ * time.
+ */
+int chain_tx_prepare(
+    struct chain *c, uint64_t id, const struct eth_address *to, const void *calldata, size_t len);
+
+/*
+ * See to it that this signed transaction is mined: look for its receipt, broadcast if there is
+ * none, again if the node forgot it, until tx_mined or tx_superseded. Copies `raw`. Does not block.
+ */
+int chain_tx_track(struct chain *c,
+                   uint64_t id,
+                   uint64_t nonce,
+                   const struct eth_hash *hash,
+                   const void *raw,
+                   size_t len);
+
+/* Poll now rather than at the next interval (a hint). */
+void chain_poke(struct chain *c);
+
+/*
+ * One blocking read of JobRepository.get(id), for any thread: deadline as of the options.
+ * ERR_NOTFOUND: the contract knows no such job.
+ */
+int chain_job_get(struct chain *c,
+                  const struct eth_hash *id,
+                  struct chain_job *job,
+                  struct error *err);
+
+/* Stop and join the threads; callbacks are over when it returns. NULL allowed. Returns NULL. */
+struct chain *chain_stop(struct chain *c);
+
+#endif

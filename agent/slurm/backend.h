@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What the agent asks of Slurm, whatever the way (SSH now, slurmrestd beside it). Every operation
+ * blocks up to its deadline, may be called from several threads at once, and tells three kinds of
+ * failure apart by its code's class (agent/util/err.def):
+ *   PERMANENT  Slurm's verdict (ERR_REFUSED: text is Slurm's), or a user that is not there
+ *   TRANSIENT  nothing was done (unreachable, not authenticated)
+ *   UNKNOWN    ERR_OUTCOME_UNKNOWN: the request may have been carried out
+ */
+#ifndef SLURM_BACKEND_H
+#define SLURM_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/slurm/state.h"
+#include "agent/util/error.h"
+
+struct slurm_job_spec {
+    const char *name;    // the on-chain id: 0x and 64 digits
+    const char *user;    // Unix user to run as
+    const char *comment; // carries the mark "supervisor "
+    const char *partition;
+    const char *output; // path template of sbatch, relative to the user's home
+    const void *script;
+    size_t script_len;
+    uint64_t ntasks, cpus_per_task, mem_per_cpu_mb;
+    uint64_t gpus; // per job; 0 = none
+    uint64_t time_limit_min;
+};
+
+enum { SLURM_NAME_MAX = 128, SLURM_USER_MAX = 64, SLURM_COMMENT_MAX = 256 };
+
+struct slurm_job {
+    uint64_t id;
+    char name[SLURM_NAME_MAX];
+    char user[SLURM_USER_MAX];
+    char comment[SLURM_COMMENT_MAX];
+    uint32_t state;                   // enum slurm_state and flags, as of state.h
+    uint32_t wait_status;             // as of wait(2)
+    int64_t submit_s, start_s, end_s; // 0 = not (yet) known
+};
+
+struct slurm_backend;
+
+struct slurm_backend_ops {
+    const char *name; // "ssh", "rest"
+    /* Is slurmctld there and does it answer us? */
+    int (*ping)(struct slurm_backend *b, long long deadline_ms, struct error *err);
+    /* Does the Unix user exist where jobs are submitted? 0, ERR_NOTFOUND, or transient. */
+    int (*user_exists)(struct slurm_backend *b,
+                       const char *user,
+                       long long deadline_ms,
+                       struct error *err);
+    int (*submit)(struct slurm_backend *b,
+                  const struct slurm_job_spec *spec,
+                  long long deadline_ms,
+                  uint64_t *id,
+                  struct error *err);
+    /*
+     * The job of that name and user that carries our mark, in any state that the queue still knows;
+     * of several the newest. 0 found, ERR_NOTFOUND none (Slurm answered), else unknown.
+     */
+    int (*find)(struct slurm_backend *b,
+                const char *name,
+                const char *user,
+                long long deadline_ms,
+                struct slurm_job *job,
+                struct error *err);
+    /*
+     * All of `ids` in one request. Fills jobs[0..*found) (at least `count` slots) in any order;
+     * those that the queue does not know are left out.
+     */
+    int (*query)(struct slurm_backend *b,
+                 const uint64_t *ids,
+                 size_t count,
+                 long long deadline_ms,
+                 struct slurm_job *jobs,
+                 size_t *found,
+                 struct error *err);
+    /* As `user`, the job's owner. A job that has ended already: 0. */
+    int (*cancel)(struct slurm_backend *b,
+                  uint64_t id,
+                  const char *user,
+                  long long deadline_ms,
+                  struct error *err);
+    int (*set_time_limit)(struct slurm_backend *b,
+                          uint64_t id,
+                          uint64_t minutes,
+                          long long deadline_ms,
+                          struct error *err);
+    void (*destroy)(struct slurm_backend *b);
+};
+
+/* Every backend begins with this. Deadlines are clock_mono_ms() values. */
+struct slurm_backend {
+    const struct slurm_backend_ops *ops;
+};
+
+#endif

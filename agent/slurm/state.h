@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Slurm's job states: numbers of slurm.h (the same since 20.11), names of squeue and slurmrestd. */
+#ifndef SLURM_STATE_H
+#define SLURM_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum slurm_state { // base state, the low byte of job_state
+    SLURM_PENDING = 0,
+    SLURM_RUNNING,
+    SLURM_SUSPENDED,
+    SLURM_COMPLETE,
+    SLURM_CANCELLED,
+    SLURM_FAILED,
+    SLURM_TIMEOUT,
+    SLURM_NODE_FAIL,
+    SLURM_PREEMPTED,
+    SLURM_BOOT_FAIL,
+    SLURM_DEADLINE,
+    SLURM_OOM,
+    SLURM_STATE_COUNT,
+};
+
+enum { // flags above the base state
+    SLURM_FLAG_LAUNCH_FAILED = 1 << 8,
+    SLURM_FLAG_REQUEUE = 1 << 10,
+    SLURM_FLAG_REQUEUE_HOLD = 1 << 11,
+    SLURM_FLAG_SPECIAL_EXIT = 1 << 12,
+    SLURM_FLAG_RESIZING = 1 << 13,
+    SLURM_FLAG_CONFIGURING = 1 << 14,
+    SLURM_FLAG_COMPLETING = 1 << 15,
+    SLURM_FLAG_STOPPED = 1 << 16,
+    SLURM_FLAG_REVOKED = 1 << 19,
+};
+
+/* What a state means for a job of ours. */
+enum slurm_phase {
+    SLURM_PHASE_UNKNOWN = 0, // a number or name that is none
+    SLURM_PHASE_WAITING,     // pending, requeued, held, configuring
+    SLURM_PHASE_RUNNING,     // running, suspended, resizing, completing with base running
+    SLURM_PHASE_ENDED,
+};
+
+enum slurm_phase slurm_phase_of(uint32_t state);
+
+/* Base state and flag by name ("RUNNING", "COMPLETING", "OUT_OF_MEMORY"). ERR_NOTFOUND if none. */
+int slurm_state_parse(const char *name, uint32_t *state);
+const char *slurm_state_name(uint32_t state); // of the base state; "?" if none
+
+/* Exit code as people know it: 0-255, or 128+n for signal n. */
+int slurm_exit_code(uint32_t wait_status);
+
+#endif
