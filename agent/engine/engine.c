@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The loop. A turn: begin; handle every message; begin what jobs ask for; commit; answer and act.
+ * If the commit fails nothing was answered or sent, memory is ahead of the store, and the process
+ * ends.
+ */
+#include "agent/engine/engine.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/engine/engine_private.h"
+#include "agent/util/clock.h"
+#include "agent/util/hex.h"
+
+enum {
+    MAIL_MAX = 16384, // plugin events that may wait: beyond it they are told to come again
+    STOP_MS = 8000,   // for calls under way: half of what an impatient init gives us
+    PRUNE_EVERY_MS = 3600 * 1000,
+    KEEP_DONE_DAYS = 90, // how long a done job can be looked up: a billing quarter
+};
+
+void *engine_alloc(struct engine *e, size_t size)
+{
+    void *p = calloc(1, size);
+    if (!p) e->out_of_memory = true;
+    return p;
+}
+
+void engine_after_commit(struct engine *e, struct action *a)
+{
+    a->next = NULL;
+    *e->last_action = a;
+    e->last_action = &a->next;
+}
+
+void engine_post(struct engine *e, struct mail *m)
+{
+    (void)mailbox_post(e->mailbox, m, true);
+}
+
+static void load_job(void *ctx, const struct job *row)
+{
+    struct live_job *j = engine_job_add(ctx, row);
+    if (!j) return;
+    j->touched = true;
+    // What was under way when the last process ended may have been carried out.
+    if (row->state == JOB_SUBMITTING || row->state == JOB_CANCELLING)
+        j->unknown_since_ms = clock_mono_ms();
+}
+
+static void load_tx(void *ctx, const struct tx *row)
+{
+    engine_outbox_load(ctx, row);
+}
+
+/* A report that is marked as pending without its row would be awaited for ever. */
+static void check_reports(struct engine *e, struct live_job *j)
+{
+    struct job *r = &j->row;
+    if (r->running_report == REPORT_PENDING && !engine_outbox_has_job(e, r->id, TX_RUNNING))
+        r->running_report = REPORT_NONE;
+    if (r->end_report == REPORT_PENDING && !engine_outbox_has_job(e, r->id, TX_END) &&
+        !engine_outbox_has_job(e, r->id, TX_REFUSE))
+        r->end_report = REPORT_NONE;
+}
+
+static int load(struct engine *e, struct error *err)
+{
+    size_t unreadable = 0;
+    uint64_t cursor;
+    int rc = store_txs_open(e->o.store, load_tx, e);
+    if (rc < 0) return error_set(err, rc, "store: a transaction cannot be read");
+    rc = store_jobs_open(e->o.store, load_job, e, &unreadable);
+    if (rc < 0) return error_set(err, rc, "store: jobs cannot be read");
+    if (e->out_of_memory) return error_set(err, ERR_NOMEM, "store: out of memory");
+    if (unreadable)
+        log_error("%zu jobs in the store cannot be read and are left alone", unreadable);
+    for (size_t i = 0; i < JOB_BUCKETS; i++)
+        for (struct live_job *j = e->jobs[i]; j; j = j->next)
+            check_reports(e, j);
+    e->o.chain.has_cursor = store_meta_get_u64(e->o.store, "cursor", &cursor) == 0;
+    if (e->o.chain.has_cursor) e->o.chain.cursor = cursor;
+    return 0;
+}
+
+/* A state directory is about one contract and one account: another's nonces would be taken for
+ * ours. */
+static int bind_store(struct engine *e, struct error *err)
+{
+    char text[ETH_ADDRESS_TEXT];
+    int rc =
+        store_bind(e->o.store, "contract", hex_encode(text, e->o.chain.metascheduler.b, 20), err);
+    if (rc < 0) return rc;
+    return store_bind(e->o.store, "provider", hex_encode(text, e->o.chain.provider.b, 20), err);
+}
+
+struct engine *engine_new(const struct engine_options *options, struct error *err)
+{
+    struct engine *e = calloc(1, sizeof(*e));
+    if (!e) {
+        (void)error_set(err, ERR_NOMEM, "engine: out of memory");
+        return NULL;
+    }
+    e->o = *options;
+    e->last_action = &e->actions;
+    e->mailbox = mailbox_new(MAIL_MAX, err);
+    if (!e->mailbox || bind_store(e, err) < 0 || load(e, err) < 0) return engine_destroy(e);
+    if (e->job_count) log_info("taking up %zu jobs from the store", e->job_count);
+    return e;
+}
+
+int engine_start(struct engine *e, struct error *err)
+{
+    e->workers = workers_new(e->o.workers, err);
+    if (!e->workers) return ERR_NOMEM;
+    e->chain = chain_start(&e->o.chain, &engine_chain_ops, e, err);
+    if (!e->chain) return ERR_NOMEM;
+    engine_outbox_resume(e);
+    return 0;
+}
+
+typedef void mail_fn(struct engine *e, struct mail *m);
+
+static mail_fn *const handlers[MAIL_KIND_COUNT] = {
+    [MAIL_CHAIN_READY] = engine_on_chain_ready,
+    [MAIL_CHAIN_POLL] = engine_on_chain_poll,
+    [MAIL_CHAIN_LOGS] = engine_on_chain_logs,
+    [MAIL_CHAIN_DOWN] = engine_on_chain_down,
+    [MAIL_TX_PREPARED] = engine_on_tx_prepared,
+    [MAIL_TX_REJECTED] = engine_on_tx_rejected,
+    [MAIL_TX_MINED] = engine_on_tx_mined,
+    [MAIL_TX_SUPERSEDED] = engine_on_tx_superseded,
+    [MAIL_PLUGIN_EVENT] = engine_on_plugin_event,
+    [MAIL_JOB_TASK] = engine_on_job_task,
+    [MAIL_SLURM_TASK] = engine_on_slurm_task,
+};
+
+static void prune(struct engine *e)
+{
+    long long now = clock_mono_ms();
+    if (now < e->prune_at_ms) return;
+    e->prune_at_ms = now + PRUNE_EVERY_MS;
+    (void)store_prune(e->o.store, clock_wall_ms() - (int64_t)KEEP_DONE_DAYS * 24 * 3600 * 1000);
+}
+
+static void act(struct engine *e)
+{
+    struct action *a = e->actions;
+    e->actions = NULL;
+    e->last_action = &e->actions;
+    for (struct action *next; a; a = next) {
+        next = a->next;
+        a->run(e, a);
+        free(a);
+    }
+}
+
+static int turn(struct engine *e, struct mail *mail, struct error *err)
+{
+    (void)store_begin(e->o.store);
+    for (struct mail *m = mail, *next; m; m = next) {
+        next = m->next;
+        handlers[m->kind](e, m);
+        mail_free(m);
+    }
+    engine_jobs_pursue(e);
+    engine_slurm_ask(e);
+    prune(e);
+    int rc = e->out_of_memory ? error_set(err, ERR_NOMEM, "out of memory")
+                              : store_commit(e->o.store, err);
+    if (rc < 0)
+        return error_prefix(err,
+                            "what happened cannot be stored, so nothing of it was acknowledged; "
+                            "stopping");
+    act(e);
+    return 0;
+}
+
+static int poll_timeout(const struct engine *e)
+{
+    long long next = engine_jobs_next_ms(e);
+    long long slurm = engine_slurm_next_ms(e);
+    if (slurm < next) next = slurm;
+    if (e->prune_at_ms < next) next = e->prune_at_ms;
+    long long left = next - clock_mono_ms();
+    return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+}
+
+int engine_run(struct engine *e, int stop_fd, struct error *err)
+{
+    struct pollfd fds[] = {{.fd = mailbox_fd(e->mailbox), .events = POLLIN},
+                           {.fd = stop_fd, .events = POLLIN}};
+    for (;;) {
+        int rc = turn(e, mailbox_drain(e->mailbox), err);
+        if (rc < 0) return rc;
+        if (poll(fds, 2, poll_timeout(e)) < 0 && errno != EINTR)
+            return error_set(err, ERR_IO, "poll: %s", strerror(errno));
+        if (fds[1].revents) return 0;
+    }
+}
+
+bool engine_stop(struct engine *e)
+{
+    if (!e) return true;
+    atomic_store(&e->stopping, true);
+    e->chain = chain_stop(e->chain);
+    bool ended = workers_stop(e->workers, clock_mono_ms() + STOP_MS);
+    if (ended) e->workers = NULL;
+    return ended;
+}
+
+struct engine *engine_destroy(struct engine *e)
+{
+    if (!e) return NULL;
+    e->mailbox = mailbox_destroy(e->mailbox);
+    for (struct action *a = e->actions, *next; a; a = next) {
+        next = a->next;
+        free(a);
+    }
+    engine_jobs_free(e);
+    engine_outbox_free(e);
+    free(e);
+    return NULL;
+}

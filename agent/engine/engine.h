@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The engine: the one thread that owns all jobs and writes the store. Everything that happens
+ * reaches it as a message; a turn handles all that wait, commits once, and only then answers and
+ * acts.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "agent/chain/chain.h"
+#include "agent/chain/signer.h"
+#include "agent/customer/customer.h"
+#include "agent/server/server.h"
+#include "agent/slurm/backend.h"
+#include "agent/store/store.h"
+#include "agent/util/error.h"
+
+struct engine_options { // all borrowed until engine_destroy()
+    struct store *store;
+    const struct signer *signer;
+    struct chain_options chain; // cursor is filled in from the store
+    struct slurm_backend *slurm;
+    struct customer *customer;
+    /* Unix user of a customer: 0, ERR_NOTFOUND or ERR_INVALID (a verdict), or transient. Any
+     * thread. */
+    int (*user_of)(
+        void *ctx, const uint8_t customer[20], char *user, size_t size, struct error *err);
+    void *user_ctx;
+    const char *partition; // of Slurm
+    const char *output;    // template of a job's output file
+    const char *comment;   // of a job; begins with the mark "supervisor "
+    unsigned int workers;
+    unsigned int claim_batch;      // claims under way at most
+    unsigned int max_jobs;         // jobs in flight at most
+    long long query_interval_ms;   // between two queries of Slurm
+    long long slurm_timeout_ms;    // of one operation
+    long long customer_timeout_ms; // of one fetch, its retries included
+    long long submit_grace_ms;     // after an unknown outcome, before a job may be submitted again
+};
+
+struct engine;
+
+/* Read the store and take up every job that is not done. Starts no thread. */
+struct engine *engine_new(const struct engine_options *options, struct error *err);
+
+/* Start workers and chain threads. */
+int engine_start(struct engine *e, struct error *err);
+
+/*
+ * Run until `stop_fd` is readable: returns 0; or until the store fails: ERR_*, and the process must
+ * end, since what is in memory is ahead of what is durable. Blocks; the caller is the engine
+ * thread.
+ */
+int engine_run(struct engine *e, int stop_fd, struct error *err);
+
+/* struct server_ops.job_event; ctx is the engine. */
+void engine_job_event(void *ctx, struct server_call *call, const struct server_job_event *event);
+
+/*
+ * Stop all threads. Returns false if a worker is still in a call: the process must then end without
+ * freeing anything the engine was given.
+ */
+bool engine_stop(struct engine *e);
+
+struct engine *
+engine_destroy(struct engine *e); // after engine_stop() returned true, or before start
+
+#endif

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Shared by the files of agent/engine only. */
+#ifndef ENGINE_ENGINE_PRIVATE_H
+#define ENGINE_ENGINE_PRIVATE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "agent/engine/engine.h"
+#include "agent/engine/fsm.h"
+#include "agent/engine/mailbox.h"
+#include "agent/engine/workers.h"
+#include "agent/util/log.h"
+
+/* A job that is not done, and what only this process knows of it. */
+struct live_job {
+    struct job row;
+    struct live_job *next;      // of the hash bucket
+    bool busy;                  // a worker is at it: nothing else is begun
+    bool touched;               // look at its intent before the turn ends
+    unsigned int attempts;      // failures in a row
+    long long retry_at_ms;      // not before; 0 = at once
+    long long unknown_since_ms; // a submission's outcome is unknown since; 0 = it is not
+    long long end_seen_ms;      // a query showed its end first then; 0 = none did
+};
+
+struct live_tx {
+    struct tx row;
+    struct live_tx *next;
+};
+
+/* What is done once the turn is committed. */
+struct action {
+    struct action *next;
+    void (*run)(struct engine *e, struct action *a);
+};
+
+enum { JOB_BUCKETS = 1024 };
+
+struct engine {
+    struct engine_options o;
+    struct mailbox *mailbox;
+    struct workers *workers;
+    struct chain *chain;
+    atomic_bool stopping;
+
+    struct live_job *jobs[JOB_BUCKETS];
+    size_t job_count;
+    struct live_tx *txs;
+    struct action *actions, **last_action;
+    bool out_of_memory; // a turn could not be completed: it must not be committed
+
+    /* The chain as last seen. */
+    bool chain_up;
+    struct chain_ready ready;
+    struct chain_poll poll;
+    long long claims_paused_until_ms;
+
+    /* Slurm as last seen. */
+    bool slurm_up, slurm_known;
+    bool slurm_asked; // a query or ping is under way
+    long long slurm_next_ms;
+
+    long long prune_at_ms;
+    struct log_limit claim_limit, slurm_limit, event_limit;
+};
+
+/* Messages: what kind of mail this is. */
+enum mail_kind {
+    MAIL_CHAIN_READY = 1,
+    MAIL_CHAIN_POLL,
+    MAIL_CHAIN_LOGS,
+    MAIL_CHAIN_DOWN,
+    MAIL_TX_PREPARED,
+    MAIL_TX_REJECTED,
+    MAIL_TX_MINED,
+    MAIL_TX_SUPERSEDED,
+    MAIL_PLUGIN_EVENT,
+    MAIL_JOB_TASK,
+    MAIL_SLURM_TASK,
+    MAIL_KIND_COUNT,
+};
+
+/* jobs.c: the table of live jobs and their passage through the state machine. */
+struct live_job *engine_job_find(struct engine *e, const char *id);
+struct live_job *engine_job_add(struct engine *e, const struct job *row);
+void engine_job_drop(struct engine *e, struct live_job *j);
+void engine_jobs_free(struct engine *e);
+
+/*
+ * Move a job by an event: new state and journal are written, the intent is looked at before the
+ * turn ends. False if the state machine forbids the pair; that is logged, and nothing changes.
+ */
+bool engine_job_event_apply(struct engine *e,
+                            struct live_job *j,
+                            enum job_event event,
+                            const char *detail);
+
+/* Give up on what was tried for now: EV_RETRY, and wait (longer each time, at least min_ms). */
+void engine_job_retry(struct engine *e, struct live_job *j, long long min_ms, const char *why);
+
+/* Begin what the states of touched or due jobs ask for; forget the ones that are done. */
+void engine_jobs_pursue(struct engine *e);
+
+/* When the next job is due (clock_mono_ms), or LLONG_MAX. */
+long long engine_jobs_next_ms(const struct engine *e);
+
+/* The end of a job, from Slurm's words. */
+void engine_job_set_end(struct job *job,
+                        uint32_t slurm_state,
+                        uint32_t wait_status,
+                        uint64_t duration_s);
+
+/* outbox.c: transactions. */
+void engine_outbox_load(struct engine *e, const struct tx *row);
+void engine_outbox_free(struct engine *e);
+void engine_outbox_resume(struct engine *e); // hand everything open to the sender
+void engine_outbox_claim(struct engine *e);  // as many claims as the queue and the limits allow
+void engine_outbox_report(struct engine *e, struct live_job *j);
+bool engine_outbox_has_hash(const struct engine *e, const struct eth_hash *tx);
+bool engine_outbox_has_job(const struct engine *e, const char *job, enum tx_kind kind);
+void engine_on_tx_prepared(struct engine *e, struct mail *m);
+void engine_on_tx_rejected(struct engine *e, struct mail *m);
+void engine_on_tx_mined(struct engine *e, struct mail *m);
+void engine_on_tx_superseded(struct engine *e, struct mail *m);
+
+/* from_chain.c */
+extern const struct chain_ops engine_chain_ops;
+void engine_on_chain_ready(struct engine *e, struct mail *m);
+void engine_on_chain_poll(struct engine *e, struct mail *m);
+void engine_on_chain_logs(struct engine *e, struct mail *m);
+void engine_on_chain_down(struct engine *e, struct mail *m);
+void engine_chain_event(struct engine *e, const struct chain_event *ev);
+
+/* Mail of the sender: what became of transaction `id`. */
+struct tx_mail {
+    struct mail mail;
+    uint64_t id;
+    struct chain_fees fees;            // PREPARED
+    const char *revert_name;           // REJECTED, MINED and reverted
+    char revert[CHAIN_ERROR_TEXT_MAX]; // "
+    bool ok;                           // MINED
+    uint64_t block;
+    int64_t block_time_s;
+    struct chain_event *events; // owned
+    size_t event_count;
+};
+
+/* from_slurm.c */
+void engine_on_plugin_event(struct engine *e, struct mail *m);
+void engine_on_slurm_task(struct engine *e, struct mail *m);
+void engine_slurm_ask(struct engine *e); // ping or query if one is due
+long long engine_slurm_next_ms(const struct engine *e);
+void engine_slurm_watch(struct engine *e); // a job is in Slurm: do not rest until the next query
+
+/* A Slurm operation told whether slurmctld can be reached. */
+void engine_slurm_seen(struct engine *e, bool up, const char *why);
+
+/* tasks.c: what workers do for a job. */
+void engine_task_start(struct engine *e, struct live_job *j, enum job_intent intent);
+void engine_on_job_task(struct engine *e, struct mail *m);
+
+/* engine.c */
+void *engine_alloc(struct engine *e, size_t size); // zeroed; marks the turn on failure
+void engine_after_commit(struct engine *e, struct action *a);
+void engine_post(struct engine *e, struct mail *m); // must be taken
+
+#endif

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What the chain's threads say, on its way to the engine, and what follows from it. */
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/engine/engine_private.h"
+#include "agent/util/clock.h"
+#include "agent/util/hex.h"
+
+/* ---- on the chain's threads: copy and post ---- */
+
+struct ready_mail {
+    struct mail mail;
+    struct chain_ready ready;
+};
+
+struct poll_mail {
+    struct mail mail;
+    struct chain_poll poll;
+};
+
+struct down_mail {
+    struct mail mail;
+    struct error err;
+};
+
+struct logs_mail {
+    struct mail mail;
+    uint64_t to;
+    size_t count;
+    struct chain_event events[];
+};
+
+/*
+ * A message that cannot be made for lack of memory would be lost, and with it a claim: end the
+ * process instead; the next one reads the same blocks again.
+ */
+static void *new_mail(size_t size, enum mail_kind kind)
+{
+    struct mail *m = calloc(1, size);
+    if (!m) {
+        log_error("out of memory; stopping, nothing is lost");
+        abort();
+    }
+    m->kind = kind;
+    return m;
+}
+
+static void on_ready(void *ctx, const struct chain_ready *ready)
+{
+    struct ready_mail *m = new_mail(sizeof(*m), MAIL_CHAIN_READY);
+    m->ready = *ready;
+    engine_post(ctx, &m->mail);
+}
+
+static void on_poll(void *ctx, const struct chain_poll *poll)
+{
+    struct poll_mail *m = new_mail(sizeof(*m), MAIL_CHAIN_POLL);
+    m->poll = *poll;
+    engine_post(ctx, &m->mail);
+}
+
+static void on_down(void *ctx, const struct error *err)
+{
+    struct down_mail *m = new_mail(sizeof(*m), MAIL_CHAIN_DOWN);
+    m->err = *err;
+    engine_post(ctx, &m->mail);
+}
+
+static void
+on_logs(void *ctx, uint64_t from, uint64_t to, const struct chain_event *events, size_t count)
+{
+    struct logs_mail *m = new_mail(sizeof(*m) + count * sizeof(m->events[0]), MAIL_CHAIN_LOGS);
+    m->to = to;
+    m->count = count;
+    if (count) memcpy(m->events, events, count * sizeof(m->events[0]));
+    engine_post(ctx, &m->mail);
+}
+
+static void free_tx_mail(struct mail *m)
+{
+    free(((struct tx_mail *)m)->events);
+    free(m);
+}
+
+static struct tx_mail *new_tx_mail(uint64_t id, enum mail_kind kind)
+{
+    struct tx_mail *m = new_mail(sizeof(*m), kind);
+    m->mail.free = free_tx_mail;
+    m->id = id;
+    m->revert_name = "";
+    return m;
+}
+
+static void on_tx_prepared(void *ctx, uint64_t id, const struct chain_fees *fees)
+{
+    struct tx_mail *m = new_tx_mail(id, MAIL_TX_PREPARED);
+    m->fees = *fees;
+    engine_post(ctx, &m->mail);
+}
+
+static void on_tx_rejected(void *ctx, uint64_t id, const char *revert_name, const char *revert)
+{
+    struct tx_mail *m = new_tx_mail(id, MAIL_TX_REJECTED);
+    m->revert_name = revert_name;
+    (void)snprintf(m->revert, sizeof(m->revert), "%s", revert);
+    engine_post(ctx, &m->mail);
+}
+
+static void on_tx_mined(void *ctx, uint64_t id, const struct chain_receipt *r)
+{
+    struct tx_mail *m = new_tx_mail(id, MAIL_TX_MINED);
+    m->ok = r->ok;
+    m->block = r->block;
+    m->block_time_s = r->block_time_s;
+    if (!r->ok) {
+        m->revert_name = r->revert_name ? r->revert_name : "";
+        (void)snprintf(m->revert, sizeof(m->revert), "%s", r->revert);
+    }
+    if (r->event_count) {
+        m->events = calloc(r->event_count, sizeof(m->events[0]));
+        // Without them the claim is still read from the logs.
+        if (m->events) {
+            memcpy(m->events, r->events, r->event_count * sizeof(m->events[0]));
+            m->event_count = r->event_count;
+        }
+    }
+    engine_post(ctx, &m->mail);
+}
+
+static void on_tx_superseded(void *ctx, uint64_t id)
+{
+    engine_post(ctx, &new_tx_mail(id, MAIL_TX_SUPERSEDED)->mail);
+}
+
+const struct chain_ops engine_chain_ops = {
+    .ready = on_ready,
+    .poll = on_poll,
+    .logs = on_logs,
+    .down = on_down,
+    .tx_prepared = on_tx_prepared,
+    .tx_rejected = on_tx_rejected,
+    .tx_mined = on_tx_mined,
+    .tx_superseded = on_tx_superseded,
+};
+
+/* ---- on the engine's thread ---- */
+
+void engine_on_chain_ready(struct engine *e, struct mail *m)
+{
+    const struct chain_ready *r = &((const struct ready_mail *)m)->ready;
+    uint64_t pinned;
+    if (store_meta_get_u64(e->o.store, "chain_id", &pinned) < 0)
+        (void)store_meta_put_u64(e->o.store, "chain_id", r->chain_id);
+    else if (pinned != r->chain_id) {
+        log_error("the node is of chain %" PRIu64 ", this agent's state of chain %" PRIu64
+                  ": nothing is signed until --metascheduler.endpoint names a node of that chain",
+                  r->chain_id,
+                  pinned);
+        return;
+    }
+    log_info("chain %" PRIu64 ": the node answers; %" PRIu64 " transactions of ours are mined",
+             r->chain_id,
+             r->nonce);
+    e->chain_up = true;
+    uint64_t nonce = e->ready.nonce > r->nonce ? e->ready.nonce : r->nonce;
+    e->ready = *r;
+    e->ready.nonce = nonce;
+}
+
+void engine_on_chain_poll(struct engine *e, struct mail *m)
+{
+    e->poll = ((const struct poll_mail *)m)->poll;
+    if (e->chain_up) engine_outbox_claim(e);
+}
+
+void engine_on_chain_down(struct engine *e, struct mail *m)
+{
+    e->chain_up = false;
+    log_warn("the chain's node cannot be used: %s; jobs run on, reports wait, it is tried again",
+             ((const struct down_mail *)m)->err.text);
+}
+
+void engine_on_chain_logs(struct engine *e, struct mail *m)
+{
+    const struct logs_mail *lm = (const struct logs_mail *)m;
+    for (size_t i = 0; i < lm->count; i++)
+        engine_chain_event(e, &lm->events[i]);
+    (void)store_meta_put_u64(e->o.store, "cursor", lm->to);
+}
+
+enum {
+    LIMIT_MIN_MAX = 60 * 24 * 366 * 10, // ten years: Slurm keeps limits in 32 bits of minutes
+    COUNT_MAX = 1 << 30,                // tasks, CPUs, MB, GPUs: far beyond any cluster
+};
+
+/* Why a claim cannot be run, or NULL. */
+static const char *claim_fault(const struct chain_claim *c)
+{
+    if (c->max_duration_min == 0) return "the time that was paid for is 0 minutes";
+    if (c->ntasks == 0 || c->cpus_per_task == 0 || c->mem_per_cpu_mb == 0)
+        return "tasks, CPUs per task and memory per CPU must be above 0";
+    if (c->ntasks > COUNT_MAX || c->cpus_per_task > COUNT_MAX || c->mem_per_cpu_mb > COUNT_MAX ||
+        c->gpus > COUNT_MAX)
+        return "tasks, CPUs, memory or GPUs are out of range";
+    return NULL;
+}
+
+/* The row of a claim; `old` is the job's earlier life here, or NULL. */
+static struct job job_of_claim(const struct chain_event *ev, const struct job *old)
+{
+    const struct chain_claim *c = &ev->claim;
+    struct job job = {
+        .claim_block = ev->block,
+        .limit_min = c->max_duration_min < LIMIT_MIN_MAX ? c->max_duration_min : LIMIT_MIN_MAX,
+        .prev_slurm_id = old ? (old->slurm_id ? old->slurm_id : old->prev_slurm_id) : 0,
+        .created_ms = clock_wall_ms(),
+        .state = old ? old->state : JOB_NONE,
+    };
+    (void)hex_encode(job.id, ev->job.b, sizeof(ev->job.b));
+    memcpy(job.customer, c->customer.b, sizeof(job.customer));
+    (void)snprintf(job.location_hash, sizeof(job.location_hash), "%s", c->location_hash);
+    const char *fault = claim_fault(c);
+    if (fault) {
+        job.end_status = CHAIN_JOB_FAILED;
+        (void)snprintf(job.reason, sizeof(job.reason), "%s", fault);
+    } else {
+        job.ntasks = c->ntasks;
+        job.cpus_per_task = c->cpus_per_task;
+        job.mem_per_cpu_mb = c->mem_per_cpu_mb;
+        job.gpus = c->gpus;
+    }
+    return job;
+}
+
+static void on_claim(struct engine *e, const struct chain_event *ev)
+{
+    char id[JOB_ID_TEXT], detail[128];
+    struct job old;
+    if (memcmp(ev->provider.b, e->o.chain.provider.b, sizeof(ev->provider.b)) != 0) return;
+    (void)hex_encode(id, ev->job.b, sizeof(ev->job.b));
+
+    struct live_job *j = engine_job_find(e, id);
+    bool known = j != NULL;
+    if (j)
+        old = j->row;
+    else
+        known = store_job_get(e->o.store, id, &old) == 0;
+    if (known && ev->block <= old.claim_block) return; // seen before: receipt and log tell the same
+    if (known && fsm_next(old.state, EV_CLAIM) == JOB_NONE) {
+        log_job_error(id,
+                      "claimed again in block %" PRIu64 " while it is %s here, ignoring the claim",
+                      ev->block,
+                      job_state_name(old.state));
+        return;
+    }
+    struct job row = job_of_claim(ev, known ? &old : NULL);
+    if (j)
+        j->row = row;
+    else
+        j = engine_job_add(e, &row);
+    if (!j) return;
+    (void)snprintf(detail,
+                   sizeof(detail),
+                   "%" PRIu64 " min, %" PRIu64 " x %" PRIu64 " CPUs, %" PRIu64
+                   " MB per CPU, %" PRIu64 " GPUs",
+                   row.limit_min,
+                   ev->claim.ntasks,
+                   ev->claim.cpus_per_task,
+                   ev->claim.mem_per_cpu_mb,
+                   ev->claim.gpus);
+    if (row.reason[0])
+        (void)engine_job_event_apply(e, j, EV_CLAIM_BAD, row.reason);
+    else
+        (void)engine_job_event_apply(e, j, EV_CLAIM, detail);
+}
+
+/* A transition of a job of ours that none of our transactions made. */
+static void on_transition(struct engine *e, const struct chain_event *ev)
+{
+    char id[JOB_ID_TEXT], detail[96];
+    bool ends = ev->to == CHAIN_JOB_PENDING || ev->to >= CHAIN_JOB_CANCELLED;
+    struct live_job *j =
+        ends ? engine_job_find(e, hex_encode(id, ev->job.b, sizeof(ev->job.b))) : NULL;
+    if (!j || ev->block < j->row.claim_block || engine_outbox_has_hash(e, &ev->tx)) return;
+    // Receipts come sooner than logs: this may be our own report, already dealt with.
+    if (j->row.state == JOB_REPORTED || j->row.state == JOB_DONE) return;
+    (void)snprintf(detail,
+                   sizeof(detail),
+                   "on chain it went from %s to %s",
+                   chain_job_status_name(ev->from),
+                   chain_job_status_name(ev->to));
+    (void)engine_job_event_apply(e, j, EV_GONE, detail);
+}
+
+void engine_chain_event(struct engine *e, const struct chain_event *ev)
+{
+    switch (ev->kind) {
+    case CHAIN_EVENT_CLAIM:
+        on_claim(e, ev);
+        break;
+    case CHAIN_EVENT_TRANSITION:
+        on_transition(e, ev);
+        break;
+    case CHAIN_EVENT_CANCEL:
+    case CHAIN_EVENT_TOP_UP: // TODO(#3): neither queue is claimed yet
+    case CHAIN_EVENT_NONE:
+        break;
+    }
+}

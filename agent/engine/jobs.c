@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The live jobs: found by id, moved by events, pursued by what their state asks for. */
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/engine/engine_private.h"
+#include "agent/util/clock.h"
+#include "agent/util/retry.h"
+
+enum {
+    RETRY_BASE_MS = 500,
+    RETRY_CAP_MS = 60 * 1000, // an outage's end is noticed within a minute
+};
+
+/* FNV-1a; ids are checked hex, so nobody gains by collisions of the few hundred jobs in flight. */
+static size_t bucket_of(const char *id)
+{
+    uint32_t h = 2166136261u;
+    for (; *id; id++)
+        h = (h ^ (uint8_t)*id) * 16777619u;
+    return h % JOB_BUCKETS;
+}
+
+struct live_job *engine_job_find(struct engine *e, const char *id)
+{
+    struct live_job *j = e->jobs[bucket_of(id)];
+    while (j && strcmp(j->row.id, id) != 0)
+        j = j->next;
+    return j;
+}
+
+struct live_job *engine_job_add(struct engine *e, const struct job *row)
+{
+    struct live_job *j = engine_alloc(e, sizeof(*j));
+    if (!j) return NULL;
+    struct live_job **bucket = &e->jobs[bucket_of(row->id)];
+    j->row = *row;
+    j->next = *bucket;
+    *bucket = j;
+    e->job_count++;
+    return j;
+}
+
+void engine_job_drop(struct engine *e, struct live_job *j)
+{
+    struct live_job **at = &e->jobs[bucket_of(j->row.id)];
+    while (*at != j)
+        at = &(*at)->next;
+    *at = j->next;
+    e->job_count--;
+    free(j);
+}
+
+void engine_jobs_free(struct engine *e)
+{
+    for (size_t i = 0; i < JOB_BUCKETS; i++)
+        while (e->jobs[i])
+            engine_job_drop(e, e->jobs[i]);
+}
+
+bool engine_job_event_apply(struct engine *e,
+                            struct live_job *j,
+                            enum job_event event,
+                            const char *detail)
+{
+    enum job_state from = j->row.state, to = fsm_next(from, event);
+    if (to == JOB_NONE) {
+        log_job_error(j->row.id,
+                      "event %s is not allowed in state %s, ignoring it (%s)",
+                      job_event_name(event),
+                      job_state_name(from),
+                      detail ? detail : "");
+        return false;
+    }
+    j->row.state = to;
+    j->touched = true;
+    if (event != EV_RETRY) {
+        j->attempts = 0;
+        j->retry_at_ms = 0;
+    }
+    if (to == JOB_DONE) (void)store_script_drop(e->o.store, j->row.id);
+    (void)store_job_put(e->o.store, &j->row);
+    (void)store_event_add(e->o.store, j->row.id, job_event_name(event), from, to, detail);
+    if (from != to)
+        log_job_info(j->row.id,
+                     "%s -> %s%s%s",
+                     job_state_name(from),
+                     job_state_name(to),
+                     detail && *detail ? ": " : "",
+                     detail ? detail : "");
+    return true;
+}
+
+void engine_job_retry(struct engine *e, struct live_job *j, long long min_ms, const char *why)
+{
+    j->attempts++;
+    long long wait = retry_delay_ms(j->attempts, RETRY_BASE_MS, RETRY_CAP_MS);
+    if (wait < min_ms) wait = min_ms;
+    j->retry_at_ms = clock_mono_ms() + wait;
+    // The first failure and then every tenth: an outage must not fill the log.
+    if (j->attempts == 1 || j->attempts % 10 == 0)
+        log_job_warn(j->row.id,
+                     "%s: %s; trying again in %lld.%01lld s (try %u)",
+                     job_intent_name(fsm_intent(j->row.state)),
+                     why,
+                     wait / 1000,
+                     wait % 1000 / 100,
+                     j->attempts);
+    if (j->attempts == 1) (void)engine_job_event_apply(e, j, EV_RETRY, why);
+}
+
+static void begin(struct engine *e, struct live_job *j)
+{
+    enum job_intent intent = fsm_intent(j->row.state);
+    switch (intent) {
+    case INTENT_FETCH:
+    case INTENT_SUBMIT:
+    case INTENT_CONFIRM:
+    case INTENT_CANCEL:
+        engine_task_start(e, j, intent);
+        break;
+    case INTENT_DISPATCH: // one commit says that a submission begins, the next one acts on it
+        (void)engine_job_event_apply(e, j, EV_DISPATCH, "");
+        break;
+    case INTENT_REPORT:
+        engine_outbox_report(e, j);
+        break;
+    case INTENT_NONE:
+    case INTENT_COUNT:
+        break;
+    }
+}
+
+static void pursue(struct engine *e, struct live_job *j, long long now)
+{
+    bool due = j->retry_at_ms && j->retry_at_ms <= now;
+    if (!j->touched && !due) return;
+    j->touched = false;
+    if (j->row.state == JOB_DONE && !j->busy) {
+        engine_job_drop(e, j);
+        return;
+    }
+    if (j->busy || (j->retry_at_ms && !due)) return;
+    j->retry_at_ms = 0;
+    begin(e, j);
+}
+
+void engine_jobs_pursue(struct engine *e)
+{
+    long long now = clock_mono_ms();
+    for (size_t i = 0; i < JOB_BUCKETS; i++)
+        for (struct live_job *j = e->jobs[i], *next; j; j = next) {
+            next = j->next;
+            pursue(e, j, now);
+        }
+}
+
+long long engine_jobs_next_ms(const struct engine *e)
+{
+    long long next = LLONG_MAX;
+    for (size_t i = 0; i < JOB_BUCKETS; i++)
+        for (const struct live_job *j = e->jobs[i]; j; j = j->next) {
+            if (j->touched) return 0;
+            if (j->retry_at_ms && !j->busy && j->retry_at_ms < next) next = j->retry_at_ms;
+        }
+    return next;
+}
+
+/* What each end of Slurm's is on chain, and what the customer is told (protocol.md D4). */
+static const struct {
+    uint8_t chain;
+    const char *reason;
+} ends[SLURM_STATE_COUNT] = {
+    [SLURM_COMPLETE] = {CHAIN_JOB_FINISHED, ""},
+    [SLURM_CANCELLED] = {CHAIN_JOB_CANCELLED, ""},
+    [SLURM_FAILED] = {CHAIN_JOB_FAILED, ""},
+    [SLURM_TIMEOUT] = {CHAIN_JOB_OUT_OF_CREDITS, "the time that was paid for is over"},
+    [SLURM_NODE_FAIL] = {CHAIN_JOB_FAILED, "a node failed"},
+    [SLURM_PREEMPTED] = {CHAIN_JOB_FAILED, "preempted"},
+    [SLURM_BOOT_FAIL] = {CHAIN_JOB_FAILED, "a node failed to boot"},
+    [SLURM_DEADLINE] = {CHAIN_JOB_FAILED, "its deadline passed"},
+    [SLURM_OOM] = {CHAIN_JOB_FAILED, "out of memory"},
+};
+
+void engine_job_set_end(struct job *job,
+                        uint32_t slurm_state,
+                        uint32_t wait_status,
+                        uint64_t duration_s)
+{
+    uint32_t base = slurm_state & 0xff;
+    bool known = base < SLURM_STATE_COUNT && ends[base].chain != 0;
+    job->end_status = known ? ends[base].chain : CHAIN_JOB_FAILED;
+    (void)snprintf(
+        job->reason, sizeof(job->reason), "%s", known ? ends[base].reason : "unknown end");
+    job->exit_code = slurm_exit_code(wait_status);
+    job->duration_s = duration_s;
+    // The contract knows FINISHED and OUT_OF_CREDITS only of jobs that ran.
+    if (duration_s > 0 || job->end_status == CHAIN_JOB_FINISHED ||
+        job->end_status == CHAIN_JOB_OUT_OF_CREDITS)
+        job->ran = true;
+}

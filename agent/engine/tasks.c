@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What workers do for one job: fetch its script, submit it, cancel it, ask the contract. A task
+ * works on a copy of the job; its result is a message that the engine turns into an event.
+ */
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/engine/engine_private.h"
+#include "agent/util/clock.h"
+#include "agent/util/hex.h"
+
+enum { CONFIRM_RETRY_MS = 5000 }; // a node behind a load balancer may lag by a block or two
+
+struct job_task {
+    struct task task;
+    struct mail mail;
+    struct engine *e;
+    enum job_intent intent;
+    struct job job;    // as it was when the task began; the result's fields are written here
+    struct buf script; // in for SUBMIT, out for FETCH
+    bool may_submit;   // SUBMIT: false while only a look-up is allowed
+    enum job_event event;
+    bool slurm_asked; // Slurm was asked, and error.code says how it went
+    struct error error;
+};
+
+static struct job_task *of_mail(struct mail *m)
+{
+    return (struct job_task *)((char *)m - offsetof(struct job_task, mail));
+}
+
+static void free_task(struct job_task *t)
+{
+    buf_free(&t->script);
+    free(t);
+}
+
+static void free_mail(struct mail *m)
+{
+    free_task(of_mail(m));
+}
+
+/* ---- on a worker ---- */
+
+static void fetch(struct job_task *t)
+{
+    struct engine *e = t->e;
+    struct customer_script script = {0};
+    struct customer_request request = {.job_id = t->job.id, .location_hash = t->job.location_hash};
+    memcpy(request.customer, t->job.customer, sizeof(request.customer));
+
+    int rc = customer_fetch(
+        e->o.customer, &request, clock_mono_ms() + e->o.customer_timeout_ms, &script, &t->error);
+    if (rc < 0) {
+        t->event = err_class_of(rc) == ERR_CLASS_PERMANENT ? EV_SCRIPT_BAD : EV_RETRY;
+        return;
+    }
+    t->script = script.body;
+    (void)snprintf(t->job.logger_url, sizeof(t->job.logger_url), "%s", script.logger_url);
+    t->event = EV_SCRIPT;
+}
+
+/* What a failed operation of Slurm means for a submission that was not yet sent. */
+static enum job_event not_sent(int rc)
+{
+    return err_class_of(rc) == ERR_CLASS_PERMANENT ? EV_SUBMIT_REFUSED : EV_RETRY;
+}
+
+/* The job may be in Slurm already, from a submission whose answer we never saw. */
+static int adopt(struct job_task *t)
+{
+    struct slurm_backend *b = t->e->o.slurm;
+    struct slurm_job found;
+    int rc = b->ops->find(
+        b, t->job.id, t->job.user, clock_mono_ms() + t->e->o.slurm_timeout_ms, &found, &t->error);
+    if (rc == ERR_NOTFOUND || (rc == 0 && found.id == t->job.prev_slurm_id)) return ERR_NOTFOUND;
+    if (rc < 0) return rc;
+    t->job.slurm_id = found.id;
+    return 0;
+}
+
+static int send_job(struct job_task *t)
+{
+    struct engine *e = t->e;
+    struct slurm_job_spec spec = {
+        .name = t->job.id,
+        .user = t->job.user,
+        .comment = e->o.comment,
+        .partition = e->o.partition,
+        .output = e->o.output,
+        .script = t->script.data,
+        .script_len = t->script.len,
+        .ntasks = t->job.ntasks,
+        .cpus_per_task = t->job.cpus_per_task,
+        .mem_per_cpu_mb = t->job.mem_per_cpu_mb,
+        .gpus = t->job.gpus,
+        .time_limit_min = t->job.limit_min,
+    };
+    return e->o.slurm->ops->submit(
+        e->o.slurm, &spec, clock_mono_ms() + e->o.slurm_timeout_ms, &t->job.slurm_id, &t->error);
+}
+
+static void submit(struct job_task *t)
+{
+    struct engine *e = t->e;
+    struct slurm_backend *b = e->o.slurm;
+    int rc =
+        e->o.user_of(e->o.user_ctx, t->job.customer, t->job.user, sizeof(t->job.user), &t->error);
+    if (rc < 0) {
+        t->event = not_sent(rc);
+        return;
+    }
+    t->slurm_asked = true;
+    rc = b->ops->user_exists(b, t->job.user, clock_mono_ms() + e->o.slurm_timeout_ms, &t->error);
+    if (rc == ERR_NOTFOUND)
+        (void)error_set(&t->error, rc, "there is no Unix user %s on this cluster", t->job.user);
+    if (rc < 0) {
+        t->event = not_sent(rc);
+        return;
+    }
+    rc = adopt(t);
+    if (rc != ERR_NOTFOUND) {
+        t->event = rc == 0 ? EV_SUBMITTED : EV_RETRY;
+        return;
+    }
+    if (!t->may_submit) {
+        (void)error_set(
+            &t->error, ERR_BUSY, "not in Slurm so far; its last submission may still arrive");
+        t->event = EV_RETRY;
+        return;
+    }
+    rc = send_job(t);
+    t->event = rc >= 0                                 ? EV_SUBMITTED
+               : err_class_of(rc) == ERR_CLASS_UNKNOWN ? EV_SUBMIT_UNKNOWN
+                                                       : not_sent(rc);
+}
+
+static void cancel(struct job_task *t)
+{
+    struct slurm_backend *b = t->e->o.slurm;
+    int rc = 0;
+    if (!t->job.slurm_id) {
+        if (t->job.user[0]) rc = adopt(t);
+        if (rc == ERR_NOTFOUND && !t->may_submit) rc = ERR_BUSY; // it may still arrive
+        if (rc == ERR_NOTFOUND) rc = 0;
+    }
+    t->slurm_asked = true;
+    if (rc == 0 && t->job.slurm_id)
+        rc = b->ops->cancel(
+            b, t->job.slurm_id, t->job.user, clock_mono_ms() + t->e->o.slurm_timeout_ms, &t->error);
+    t->event = rc < 0 ? EV_RETRY : EV_CANCELLED;
+}
+
+/* Does the contract's view of the job fit our last report? */
+static void confirm(struct job_task *t)
+{
+    struct chain_job on_chain;
+    struct eth_hash id;
+    (void)hex_decode(id.b, sizeof(id.b), t->job.id);
+    int rc = chain_job_get(t->e->chain, &id, &on_chain, &t->error);
+    if (rc < 0 && rc != ERR_NOTFOUND) {
+        t->event = EV_RETRY;
+        return;
+    }
+    bool ours = rc == 0 && memcmp(on_chain.provider.b, t->e->o.chain.provider.b, 20) == 0;
+    bool hot =
+        ours && (on_chain.status == CHAIN_JOB_SCHEDULED || on_chain.status == CHAIN_JOB_RUNNING);
+    if (hot) {
+        (void)error_set(&t->error,
+                        ERR_BUSY,
+                        "the contract still says %s",
+                        chain_job_status_name(on_chain.status));
+        t->event = EV_RETRY;
+        return;
+    }
+    (void)error_set(&t->error,
+                    0,
+                    "the contract says %s",
+                    rc == 0 ? chain_job_status_name(on_chain.status) : "it knows no such job");
+    t->event = EV_CONFIRMED;
+}
+
+static void run(struct task *task)
+{
+    struct job_task *t = (struct job_task *)task;
+    switch (t->intent) {
+    case INTENT_FETCH:
+        fetch(t);
+        break;
+    case INTENT_SUBMIT:
+        submit(t);
+        break;
+    case INTENT_CANCEL:
+        cancel(t);
+        break;
+    case INTENT_CONFIRM:
+        confirm(t);
+        break;
+    default:
+        t->event = EV_RETRY;
+        break;
+    }
+    engine_post(t->e, &t->mail);
+}
+
+static void drop(struct task *task)
+{
+    free_task((struct job_task *)task);
+}
+
+/* ---- on the engine's thread ---- */
+
+struct start_action {
+    struct action action;
+    struct job_task *task;
+};
+
+static void start_task(struct engine *e, struct action *a)
+{
+    workers_add(e->workers, &((struct start_action *)a)->task->task);
+}
+
+void engine_task_start(struct engine *e, struct live_job *j, enum job_intent intent)
+{
+    struct job_task *t = engine_alloc(e, sizeof(*t));
+    struct start_action *a = engine_alloc(e, sizeof(*a));
+    if (!t || !a) {
+        free(t);
+        free(a);
+        return;
+    }
+    t->task.run = run;
+    t->task.drop = drop;
+    t->mail.kind = MAIL_JOB_TASK;
+    t->mail.free = free_mail;
+    t->e = e;
+    t->intent = intent;
+    t->job = j->row;
+    t->script = BUF_INIT(SIZE_MAX / 2); // what is in the store was bounded when it was fetched
+    t->may_submit =
+        !j->unknown_since_ms || clock_mono_ms() - j->unknown_since_ms >= e->o.submit_grace_ms;
+    if (intent == INTENT_SUBMIT && store_script_get(e->o.store, j->row.id, &t->script) < 0) {
+        free_task(t);
+        free(a);
+        engine_job_retry(e, j, 0, "its script cannot be read from the store");
+        return;
+    }
+    j->busy = true;
+    a->action.run = start_task;
+    a->task = t;
+    engine_after_commit(e, &a->action);
+}
+
+/* Take over what the task found out. */
+static void merge(struct engine *e, struct live_job *j, struct job_task *t)
+{
+    struct job *row = &j->row;
+    switch (t->event) {
+    case EV_SCRIPT:
+        memcpy(row->logger_url, t->job.logger_url, sizeof(row->logger_url));
+        (void)store_script_put(e->o.store, row->id, t->script.data, t->script.len);
+        break;
+    case EV_SUBMITTED:
+        row->slurm_id = t->job.slurm_id;
+        j->unknown_since_ms = 0;
+        break;
+    case EV_SUBMIT_UNKNOWN:
+        j->unknown_since_ms = clock_mono_ms();
+        break;
+    case EV_SCRIPT_BAD:
+        row->end_status = CHAIN_JOB_FAILED;
+        (void)snprintf(row->reason, sizeof(row->reason), "%.*s", JOB_REASON_MAX - 1, t->error.text);
+        break;
+    case EV_SUBMIT_REFUSED:
+        (void)snprintf(row->reason, sizeof(row->reason), "%.*s", JOB_REASON_MAX - 1, t->error.text);
+        break;
+    default:
+        break;
+    }
+    if (t->intent == INTENT_SUBMIT) memcpy(row->user, t->job.user, sizeof(row->user));
+}
+
+static void describe(const struct job_task *t, char *text, size_t size)
+{
+    switch (t->event) {
+    case EV_SCRIPT:
+        (void)snprintf(text, size, "script of %zu bytes", t->script.len);
+        break;
+    case EV_SUBMITTED:
+        (void)snprintf(
+            text, size, "Slurm job %" PRIu64 " of user %s", t->job.slurm_id, t->job.user);
+        break;
+    default:
+        (void)snprintf(text, size, "%s", t->error.text);
+        break;
+    }
+}
+
+void engine_on_job_task(struct engine *e, struct mail *m)
+{
+    struct job_task *t = of_mail(m);
+    char detail[512];
+    struct live_job *j = engine_job_find(e, t->job.id);
+    bool reached = t->error.code >= 0 || err_class_of(t->error.code) == ERR_CLASS_PERMANENT;
+    if (t->slurm_asked && t->error.code != ERR_BUSY)
+        engine_slurm_seen(e, reached || t->event == EV_SUBMITTED, t->error.text);
+    if (!j) return; // only DONE jobs are forgotten, and not while they are busy
+    j->busy = false;
+    j->touched = true;
+    // A claim made anew meanwhile: what was found out is about the job's earlier life.
+    if (j->row.claim_block != t->job.claim_block) return;
+    merge(e, j, t);
+    describe(t, detail, sizeof(detail));
+    if (t->event == EV_RETRY) {
+        engine_job_retry(e, j, t->intent == INTENT_CONFIRM ? CONFIRM_RETRY_MS : 0, detail);
+        return;
+    }
+    if (!engine_job_event_apply(e, j, t->event, detail)) return;
+    if (t->event == EV_SUBMIT_UNKNOWN) engine_job_retry(e, j, 0, detail);
+    if (t->event == EV_SUBMITTED) {
+        (void)store_script_drop(e->o.store, j->row.id);
+        engine_slurm_watch(e);
+    }
+}

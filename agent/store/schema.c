@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The schema and its migrations: PRAGMA user_version counts the entries of `migrations` that were
+ * applied. An entry is never changed after a release; a new one is added.
+ */
+#include <stdio.h>
+
+#include "agent/store/store_private.h"
+
+static const char *const migrations[] = {
+    /* 1: the first schema. Times are milliseconds since the epoch, block times seconds. */
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE jobs ("
+    " id TEXT PRIMARY KEY, state TEXT NOT NULL, customer BLOB NOT NULL, claim_block INTEGER NOT "
+    "NULL,"
+    " limit_min INTEGER NOT NULL, ntasks INTEGER NOT NULL, cpus_per_task INTEGER NOT NULL,"
+    " mem_per_cpu_mb INTEGER NOT NULL, gpus INTEGER NOT NULL, location_hash TEXT NOT NULL,"
+    " logger_url TEXT NOT NULL, user TEXT NOT NULL, slurm_id INTEGER NOT NULL,"
+    " start_s INTEGER NOT NULL, end_s INTEGER NOT NULL, ran INTEGER NOT NULL,"
+    " end_status INTEGER NOT NULL, duration_s INTEGER NOT NULL, exit_code INTEGER NOT NULL,"
+    " reason TEXT NOT NULL, running_report INTEGER NOT NULL, end_report INTEGER NOT NULL,"
+    " running_block_s INTEGER NOT NULL, billed_min INTEGER NOT NULL,"
+    " prev_slurm_id INTEGER NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL) "
+    "WITHOUT ROWID;"
+    "CREATE INDEX jobs_open ON jobs (state) WHERE state <> 'DONE';"
+    "CREATE TABLE scripts (job TEXT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE, body BLOB "
+    "NOT NULL);"
+    "CREATE TABLE outbox ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, state INTEGER NOT NULL,"
+    " job TEXT REFERENCES jobs (id) ON DELETE CASCADE, data BLOB NOT NULL, nonce INTEGER,"
+    " hash BLOB, raw BLOB, block INTEGER NOT NULL, reason TEXT NOT NULL,"
+    " created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL,"
+    " CHECK ((state = 1) <= (nonce IS NOT NULL AND hash IS NOT NULL AND raw IS NOT NULL)));"
+    "CREATE INDEX outbox_open ON outbox (state) WHERE state < 2;"
+    "CREATE UNIQUE INDEX outbox_nonce ON outbox (nonce) WHERE state = 1;"
+    "CREATE TABLE events ("
+    " seq INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, job TEXT NOT NULL,"
+    " event TEXT NOT NULL, from_state TEXT NOT NULL, to_state TEXT NOT NULL, detail TEXT NOT NULL);"
+    "CREATE INDEX events_job ON events (job);",
+};
+
+enum { SCHEMA_VERSION = sizeof(migrations) / sizeof(migrations[0]) };
+
+static int exec(sqlite3 *db, const char *sql, struct error *err)
+{
+    if (sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK) return 0;
+    return error_set(err, ERR_IO, "store: %s", sqlite3_errmsg(db));
+}
+
+/* One row, one column. */
+static int query_text(sqlite3 *db, const char *sql, char *out, size_t size, struct error *err)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = ERR_CORRUPT;
+    if (sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW) {
+        const unsigned char *text = sqlite3_column_text(st, 0);
+        (void)snprintf(out, size, "%s", text ? (const char *)text : "");
+        rc = 0;
+    } else {
+        (void)error_set(err, ERR_CORRUPT, "store: %s", sqlite3_errmsg(db));
+    }
+    sqlite3_finalize(st);
+    return rc;
+}
+
+/* quick_check tells of damage in its rows, not in its return code. */
+static int check_integrity(sqlite3 *db, struct error *err)
+{
+    char text[200];
+    int rc = query_text(db, "PRAGMA quick_check(1)", text, sizeof(text), err);
+    if (rc < 0) return rc;
+    if (sqlite3_stricmp(text, "ok") != 0)
+        return error_set(err, ERR_CORRUPT, "store: the integrity check found damage: %s", text);
+    return 0;
+}
+
+static int migrate(sqlite3 *db, int from, struct error *err)
+{
+    char sql[64];
+    int rc = exec(db, "BEGIN IMMEDIATE", err);
+    for (int v = from; rc == 0 && v < SCHEMA_VERSION; v++)
+        rc = exec(db, migrations[v], err);
+    if (rc == 0) {
+        (void)snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", SCHEMA_VERSION);
+        rc = exec(db, sql, err);
+    }
+    if (rc == 0) rc = exec(db, "COMMIT", err);
+    if (rc < 0) (void)exec(db, "ROLLBACK", NULL);
+    return rc;
+}
+
+int store_schema_apply(sqlite3 *db, struct error *err)
+{
+    char text[32];
+    int rc =
+        exec(db,
+             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+             "PRAGMA secure_delete = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON",
+             err);
+    if (rc < 0) return rc;
+    rc = check_integrity(db, err);
+    if (rc < 0) return rc;
+    rc = query_text(db, "PRAGMA user_version", text, sizeof(text), err);
+    if (rc < 0) return rc;
+    int version = 0;
+    (void)sscanf(text, "%d", &version);
+    if (version > SCHEMA_VERSION)
+        return error_set(err,
+                         ERR_UNSUPPORTED,
+                         "store: schema version %d is newer than this program's %d: use the newer "
+                         "deepsquare-agent",
+                         version,
+                         (int)SCHEMA_VERSION);
+    return version < SCHEMA_VERSION ? migrate(db, version, err) : 0;
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Opening, transactions, single values and the journal. */
+#include "agent/store/store.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/store/store_private.h"
+#include "agent/util/clock.h"
+
+enum { BUSY_TIMEOUT_MS = 5000 }; // only an administrator's sqlite3 shell can hold the database
+
+static const char *const sql[STMT_COUNT] = {
+    [STMT_BEGIN] = "BEGIN IMMEDIATE",
+    [STMT_COMMIT] = "COMMIT",
+    [STMT_ROLLBACK] = "ROLLBACK",
+    [STMT_JOB_PUT] =
+        "INSERT INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+        " ON CONFLICT (id) DO UPDATE SET state=excluded.state, customer=excluded.customer,"
+        " claim_block=excluded.claim_block, limit_min=excluded.limit_min, ntasks=excluded.ntasks,"
+        " cpus_per_task=excluded.cpus_per_task, mem_per_cpu_mb=excluded.mem_per_cpu_mb,"
+        " gpus=excluded.gpus, location_hash=excluded.location_hash, logger_url=excluded.logger_url,"
+        " user=excluded.user, slurm_id=excluded.slurm_id, start_s=excluded.start_s,"
+        " end_s=excluded.end_s, ran=excluded.ran, end_status=excluded.end_status,"
+        " duration_s=excluded.duration_s, exit_code=excluded.exit_code, reason=excluded.reason,"
+        " running_report=excluded.running_report, end_report=excluded.end_report,"
+        " running_block_s=excluded.running_block_s, billed_min=excluded.billed_min,"
+        " prev_slurm_id=excluded.prev_slurm_id, created_ms=excluded.created_ms,"
+        " updated_ms=excluded.updated_ms",
+    [STMT_JOB_GET] = "SELECT * FROM jobs WHERE id = ?",
+    [STMT_JOBS_OPEN] = "SELECT * FROM jobs WHERE state <> 'DONE' ORDER BY created_ms, id",
+    [STMT_SCRIPT_PUT] = "INSERT OR REPLACE INTO scripts VALUES (?,?)",
+    [STMT_SCRIPT_GET] = "SELECT body FROM scripts WHERE job = ?",
+    [STMT_SCRIPT_DROP] = "DELETE FROM scripts WHERE job = ?",
+    [STMT_TX_INSERT] =
+        "INSERT INTO outbox (kind, state, job, data, block, reason, created_ms, updated_ms)"
+        " VALUES (?,?,?,?,?,?,?,?)",
+    [STMT_TX_UPDATE] =
+        "UPDATE outbox SET state=?, nonce=?, hash=?, raw=?, block=?, reason=?, updated_ms=?"
+        " WHERE id=?",
+    [STMT_TXS_OPEN] =
+        "SELECT id, kind, state, job, data, nonce, hash, raw, block, reason FROM outbox"
+        " WHERE state < 2 ORDER BY id",
+    [STMT_EVENT_ADD] = "INSERT INTO events (at_ms, job, event, from_state, to_state, detail)"
+                       " VALUES (?,?,?,?,?,?)",
+    [STMT_META_GET] = "SELECT value FROM meta WHERE key = ?",
+    [STMT_META_PUT] = "INSERT OR REPLACE INTO meta VALUES (?,?)",
+    [STMT_PRUNE_EVENTS] = "DELETE FROM events WHERE job IN"
+                          " (SELECT id FROM jobs WHERE state = 'DONE' AND updated_ms < ?)",
+    [STMT_PRUNE_TXS] = "DELETE FROM outbox WHERE state >= 2 AND updated_ms < ?",
+    [STMT_PRUNE_SCRIPTS] = "DELETE FROM scripts WHERE job IN"
+                           " (SELECT id FROM jobs WHERE state = 'DONE')",
+    [STMT_PRUNE_JOBS] = "DELETE FROM jobs WHERE state = 'DONE' AND updated_ms < ?",
+};
+
+int store_fail(struct store *s, int sqlite_rc, const char *what)
+{
+    if (s->error) return s->error;
+    s->error = sqlite_rc == SQLITE_CORRUPT || sqlite_rc == SQLITE_NOTADB ? ERR_CORRUPT
+               : sqlite_rc == SQLITE_TOOBIG                              ? ERR_LIMIT
+                                                                         : ERR_IO;
+    (void)snprintf(s->text,
+                   sizeof(s->text),
+                   "store: %s: %s",
+                   what,
+                   sqlite_rc == SQLITE_TOOBIG ? "value out of range" : sqlite3_errmsg(s->db));
+    return s->error;
+}
+
+int store_run(struct store *s, enum store_stmt which, const char *what)
+{
+    sqlite3_stmt *st = s->stmt[which];
+    int rc = s->error;
+    if (rc == 0) {
+        int step = sqlite3_step(st);
+        if (step != SQLITE_DONE && step != SQLITE_ROW) rc = store_fail(s, step, what);
+    }
+    (void)sqlite3_reset(st);
+    (void)sqlite3_clear_bindings(st);
+    return rc;
+}
+
+void store_bind_u64(struct store *s, sqlite3_stmt *st, int column, uint64_t v)
+{
+    if (v > INT64_MAX) {
+        (void)store_fail(s, SQLITE_TOOBIG, "integer");
+        v = 0;
+    }
+    (void)sqlite3_bind_int64(st, column, (sqlite3_int64)v);
+}
+
+int store_column_text(sqlite3_stmt *st, int column, char *out, size_t size)
+{
+    const unsigned char *text = sqlite3_column_text(st, column);
+    size_t len = (size_t)sqlite3_column_bytes(st, column);
+    if (!text || len >= size || memchr(text, '\0', len)) return ERR_CORRUPT;
+    memcpy(out, text, len + 1);
+    return 0;
+}
+
+int store_column_blob(sqlite3_stmt *st, int column, uint8_t *out, size_t len)
+{
+    const void *data = sqlite3_column_blob(st, column);
+    if (!data) {
+        memset(out, 0, len);
+        return 0;
+    }
+    if ((size_t)sqlite3_column_bytes(st, column) != len) return ERR_CORRUPT;
+    memcpy(out, data, len);
+    return 0;
+}
+
+static int prepare_all(struct store *s, struct error *err)
+{
+    for (int i = 0; i < STMT_COUNT; i++)
+        if (sqlite3_prepare_v3(s->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &s->stmt[i], NULL) !=
+            SQLITE_OK)
+            return error_set(err, ERR_CORRUPT, "store: %s", sqlite3_errmsg(s->db));
+    return 0;
+}
+
+static int open_database(struct store *s, const char *dir, struct error *err)
+{
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof(path), "%s/agent.db", dir) >= (int)sizeof(path))
+        return error_set(err, ERR_LIMIT, "%s: path too long", dir);
+    mode_t old = umask(0077); // SQLite gives -wal and -shm the database's mode
+    int rc = sqlite3_open_v2(path,
+                             &s->db,
+                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
+                                 SQLITE_OPEN_NOFOLLOW,
+                             NULL);
+    (void)umask(old);
+    if (rc != SQLITE_OK)
+        return error_set(
+            err, ERR_IO, "%s: %s", path, s->db ? sqlite3_errmsg(s->db) : "out of memory");
+    (void)sqlite3_extended_result_codes(s->db, 0);
+    (void)sqlite3_busy_timeout(s->db, BUSY_TIMEOUT_MS);
+    rc = store_schema_apply(s->db, err);
+    if (rc < 0) return error_prefix(err, "%s", path);
+    return prepare_all(s, err);
+}
+
+struct store *store_open(const char *dir, struct error *err)
+{
+    struct store *s = calloc(1, sizeof(*s));
+    if (!s) {
+        (void)error_set(err, ERR_NOMEM, "store: out of memory");
+        return NULL;
+    }
+    s->lock_fd = store_lock(dir, err);
+    if (s->lock_fd < 0 || open_database(s, dir, err) < 0) return store_close(s);
+    return s;
+}
+
+struct store *store_close(struct store *s)
+{
+    if (!s) return NULL;
+    for (int i = 0; i < STMT_COUNT; i++)
+        (void)sqlite3_finalize(s->stmt[i]);
+    (void)sqlite3_close(s->db);
+    if (s->lock_fd >= 0) (void)close(s->lock_fd);
+    free(s);
+    return NULL;
+}
+
+int store_begin(struct store *s)
+{
+    s->error = 0;
+    s->text[0] = '\0';
+    return store_run(s, STMT_BEGIN, "begin");
+}
+
+int store_commit(struct store *s, struct error *err)
+{
+    int rc = s->error ? s->error : store_run(s, STMT_COMMIT, "commit");
+    if (rc == 0) return 0;
+    (void)error_set(err, rc, "%s", s->text);
+    s->error = 0;
+    (void)store_run(s, STMT_ROLLBACK, "rollback");
+    return rc;
+}
+
+int store_event_add(struct store *s,
+                    const char *job,
+                    const char *event,
+                    enum job_state from,
+                    enum job_state to,
+                    const char *detail)
+{
+    sqlite3_stmt *st = s->stmt[STMT_EVENT_ADD];
+    (void)sqlite3_bind_int64(st, 1, clock_wall_ms());
+    (void)sqlite3_bind_text(st, 2, job, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_text(st, 3, event, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_text(st, 4, job_state_name(from), -1, SQLITE_STATIC);
+    (void)sqlite3_bind_text(st, 5, job_state_name(to), -1, SQLITE_STATIC);
+    (void)sqlite3_bind_text(st, 6, detail ? detail : "", -1, SQLITE_STATIC);
+    return store_run(s, STMT_EVENT_ADD, "event");
+}
+
+int store_meta_get_u64(struct store *s, const char *key, uint64_t *value)
+{
+    sqlite3_stmt *st = s->stmt[STMT_META_GET];
+    (void)sqlite3_bind_text(st, 1, key, -1, SQLITE_STATIC);
+    int step = sqlite3_step(st);
+    int rc = 0;
+    if (step == SQLITE_ROW && sqlite3_column_type(st, 0) == SQLITE_INTEGER)
+        *value = (uint64_t)sqlite3_column_int64(st, 0);
+    else
+        rc = step == SQLITE_DONE || step == SQLITE_ROW ? ERR_NOTFOUND : store_fail(s, step, key);
+    (void)sqlite3_reset(st);
+    return rc;
+}
+
+int store_meta_put_u64(struct store *s, const char *key, uint64_t value)
+{
+    sqlite3_stmt *st = s->stmt[STMT_META_PUT];
+    (void)sqlite3_bind_text(st, 1, key, -1, SQLITE_STATIC);
+    store_bind_u64(s, st, 2, value);
+    return store_run(s, STMT_META_PUT, key);
+}
+
+/* The bound text, or ERR_NOTFOUND. */
+static int meta_get_text(struct store *s, const char *key, char *out, size_t size)
+{
+    sqlite3_stmt *st = s->stmt[STMT_META_GET];
+    (void)sqlite3_bind_text(st, 1, key, -1, SQLITE_STATIC);
+    int step = sqlite3_step(st);
+    int rc = step == SQLITE_ROW    ? store_column_text(st, 0, out, size)
+             : step == SQLITE_DONE ? ERR_NOTFOUND
+                                   : store_fail(s, step, key);
+    (void)sqlite3_reset(st);
+    return rc;
+}
+
+int store_bind(struct store *s, const char *key, const char *value, struct error *err)
+{
+    char old[256];
+    int rc = meta_get_text(s, key, old, sizeof(old));
+    if (rc == 0 && strcmp(old, value) == 0) return 0;
+    if (rc == 0)
+        return error_set(
+            err, ERR_DENIED, "the state directory belongs to %s %s, not %s", key, old, value);
+    if (rc != ERR_NOTFOUND) return error_set(err, rc, "%s", s->text);
+    (void)store_begin(s);
+    sqlite3_stmt *st = s->stmt[STMT_META_PUT];
+    (void)sqlite3_bind_text(st, 1, key, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_text(st, 2, value, -1, SQLITE_STATIC);
+    (void)store_run(s, STMT_META_PUT, key);
+    return store_commit(s, err);
+}
+
+int store_prune(struct store *s, int64_t before_ms)
+{
+    static const enum store_stmt all[] = {
+        STMT_PRUNE_EVENTS, STMT_PRUNE_TXS, STMT_PRUNE_SCRIPTS, STMT_PRUNE_JOBS};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (all[i] != STMT_PRUNE_SCRIPTS) (void)sqlite3_bind_int64(s->stmt[all[i]], 1, before_ms);
+        (void)store_run(s, all[i], "prune");
+    }
+    return s->error;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Durable state: the only user of SQLite. One thread (the engine) owns a store.
+ *
+ * Writes happen between store_begin() and store_commit(). Their errors stick: after the first one
+ * every later write of the transaction fails too and store_commit() returns it, so that callers may
+ * ignore the results in between. What store_commit() returned 0 for survives a power failure
+ * (WAL, synchronous=FULL).
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/store/job.h"
+#include "agent/store/tx.h"
+#include "agent/util/buf.h"
+#include "agent/util/error.h"
+
+struct store;
+
+/*
+ * Open or make the store in `dir` (made with mode 0700 if it is not there) and lock it.
+ * ERR_BUSY: another process holds it; the text names its pid. ERR_CORRUPT: the integrity check
+ * found damage. ERR_UNSUPPORTED: the schema is newer than this program.
+ */
+struct store *store_open(const char *dir, struct error *err);
+struct store *store_close(struct store *s); // NULL allowed; returns NULL
+
+int store_begin(struct store *s);
+int store_commit(struct store *s, struct error *err);
+
+/* Jobs. put inserts or replaces the row of that id. */
+int store_job_put(struct store *s, const struct job *job);
+int store_job_get(struct store *s, const char *id, struct job *job); // ERR_NOTFOUND
+
+/* Call `fn` for each job that is not DONE. A row that cannot be read is counted in *unreadable. */
+int store_jobs_open(struct store *s,
+                    void (*fn)(void *ctx, const struct job *job),
+                    void *ctx,
+                    size_t *unreadable);
+
+/* Scripts are kept from the fetch to the end of the submission. */
+int store_script_put(struct store *s, const char *job, const void *body, size_t len);
+int store_script_get(struct store *s, const char *job, struct buf *body); // ERR_NOTFOUND, ERR_LIMIT
+int store_script_drop(struct store *s, const char *job);
+
+/* Transactions. insert fills tx->id. */
+int store_tx_insert(struct store *s, struct tx *tx);
+int store_tx_update(struct store *s, const struct tx *tx);
+
+/* Call `fn` for each that is WANTED or SIGNED, by id. */
+int store_txs_open(struct store *s, void (*fn)(void *ctx, const struct tx *tx), void *ctx);
+
+/* The journal of what happened to a job, for people. */
+int store_event_add(struct store *s,
+                    const char *job,
+                    const char *event,
+                    enum job_state from,
+                    enum job_state to,
+                    const char *detail);
+
+/* Single values. get returns ERR_NOTFOUND and leaves *value. */
+int store_meta_get_u64(struct store *s, const char *key, uint64_t *value);
+int store_meta_put_u64(struct store *s, const char *key, uint64_t value);
+
+/*
+ * Tie the store to a text, such as the contract and account it is about: stored at the first call,
+ * ERR_DENIED with both texts if a later one differs.
+ */
+int store_bind(struct store *s, const char *key, const char *value, struct error *err);
+
+/* Drop DONE jobs, their transactions and journal that were last touched before `before_ms`. */
+int store_prune(struct store *s, int64_t before_ms);
+
+#endif

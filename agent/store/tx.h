@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What the store keeps of a transaction: one row of table `outbox`. */
+#ifndef STORE_TX_H
+#define STORE_TX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/store/job.h"
+
+enum tx_kind {
+    TX_NONE = 0,
+    TX_CLAIM,   // claimNextJob; belongs to no job yet
+    TX_RUNNING, // providerSetJobStatus RUNNING
+    TX_END,     // providerSetJobStatus with the end
+    TX_REFUSE,  // refuseJob
+    TX_KIND_COUNT,
+};
+
+enum tx_state {
+    TX_WANTED = 0, // the call is decided; no nonce, nothing signed
+    TX_SIGNED,     // nonce taken and bytes signed, in one commit; only these bytes are ever sent
+    TX_MINED,      // in a block, executed
+    TX_REVERTED,   // in a block, reverted
+    TX_REJECTED,   // the contract would revert: never sent
+    TX_STATE_COUNT,
+};
+
+const char *tx_kind_name(enum tx_kind kind);
+const char *tx_state_name(enum tx_state state);
+
+enum { TX_DATA_MAX = 4096 }; // our longest call is a status with its error text, under 1 KiB
+
+struct tx {
+    uint64_t id;
+    enum tx_kind kind;
+    enum tx_state state;
+    char job[JOB_ID_TEXT]; // "" for a claim
+    uint8_t data[TX_DATA_MAX];
+    size_t data_len;
+    bool has_nonce;
+    uint64_t nonce;
+    uint8_t hash[32];
+    uint8_t raw[TX_DATA_MAX + 512]; // the envelope around the call is under 300 bytes
+    size_t raw_len;
+    uint64_t block;
+    char reason[JOB_REASON_MAX]; // why reverted or rejected
+};
+
+#endif
