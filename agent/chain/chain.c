@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "agent/chain/chain.h"
+
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/chain/chain_private.h"
+#include "agent/util/buf.h"
+#include "agent/util/clock.h"
+#include "agent/util/hex.h"
+#include "agent/util/thread.h"
+
+enum {
+    CALLDATA_MAX = 1024,                 // of a read: a selector and one word
+    JOB_MAX = 256 * 1024,                // the ABI form of one job, whose strings are bounded
+    CALL_HEX_MAX = 2 * 1024 * 1024 + 16, // calldata in hex: twice the largest transaction
+};
+
+static struct chain *chain_free(struct chain *c)
+{
+    jsonrpc_destroy(c->reader);
+    pthread_cond_destroy(&c->changed);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+    return NULL;
+}
+
+struct chain *chain_start(const struct chain_options *options,
+                          const struct chain_ops *ops,
+                          void *ctx,
+                          struct error *err)
+{
+    struct chain *c = calloc(1, sizeof(*c));
+    if (!c) {
+        error_set(err, ERR_NOMEM, "chain: out of memory");
+        return NULL;
+    }
+    c->options = *options;
+    if (c->options.logs_range == 0) c->options.logs_range = 1;
+    c->ops = *ops;
+    c->ctx = ctx;
+    pthread_mutex_init(&c->lock, NULL);
+    thread_cond_init(&c->changed);
+    c->reader = jsonrpc_new(options->endpoint, options->timeout_ms, err);
+    if (!c->reader) return chain_free(c);
+    c->sender = txsender_start(c, err);
+    if (!c->sender) return chain_free(c);
+    c->watch = watch_start(c, err);
+    if (!c->watch) return chain_stop(c);
+    return c;
+}
+
+struct chain *chain_stop(struct chain *c)
+{
+    if (!c) return NULL;
+    jsonrpc_stop(c->reader);
+    pthread_mutex_lock(&c->lock);
+    c->stopping = true;
+    pthread_cond_broadcast(&c->changed);
+    while (c->readers > 0)
+        pthread_cond_wait(&c->changed, &c->lock);
+    pthread_mutex_unlock(&c->lock);
+    watch_stop(c->watch);
+    txsender_stop(c->sender);
+    return chain_free(c);
+}
+
+int chain_tx_prepare(
+    struct chain *c, uint64_t id, const struct eth_address *to, const void *calldata, size_t len)
+{
+    return txsender_prepare(c->sender, id, to, calldata, len);
+}
+
+int chain_tx_track(struct chain *c,
+                   uint64_t id,
+                   uint64_t nonce,
+                   const struct eth_hash *hash,
+                   const void *raw,
+                   size_t len)
+{
+    return txsender_track(c->sender, id, nonce, hash, raw, len);
+}
+
+void chain_poke(struct chain *c)
+{
+    watch_poke(c->watch);
+}
+
+bool chain_identity(struct chain *c, uint64_t *chain_id, struct eth_emitters *emitters)
+{
+    pthread_mutex_lock(&c->lock);
+    bool known = c->known;
+    *chain_id = c->chain_id;
+    *emitters = c->emitters;
+    pthread_mutex_unlock(&c->lock);
+    return known;
+}
+
+long long chain_retry_base_ms(const struct chain *c)
+{
+    long long base = c->options.poll_interval_ms;
+    if (base < CHAIN_RETRY_MIN_MS) return CHAIN_RETRY_MIN_MS;
+    return base < CHAIN_RETRY_MAX_MS ? base : CHAIN_RETRY_MAX_MS;
+}
+
+int chain_add_call(struct jsonrpc_batch *b,
+                   const char *method,
+                   const struct chain *c,
+                   const struct eth_address *to,
+                   const void *data,
+                   size_t len,
+                   const char *rest)
+{
+    char from_text[ETH_ADDRESS_TEXT], to_text[ETH_ADDRESS_TEXT];
+    struct buf hex = BUF_INIT(CALL_HEX_MAX);
+    uint8_t *at = len < CALL_HEX_MAX / 2 ? buf_reserve(&hex, 2 * len + 3) : NULL;
+    if (!at) jsonrpc_fail(b, len < CALL_HEX_MAX / 2 ? ERR_NOMEM : ERR_LIMIT);
+    int rc = jsonrpc_add(b,
+                         method,
+                         "[{\"from\":\"%s\",\"to\":\"%s\",\"data\":\"%s\"}%s]",
+                         hex_encode(from_text, c->options.provider.b, sizeof(to->b)),
+                         hex_encode(to_text, to->b, sizeof(to->b)),
+                         at ? hex_encode((char *)at, data, len) : "",
+                         rest);
+    buf_free(&hex);
+    return rc;
+}
+
+int chain_add_nonce(struct jsonrpc_batch *b, const struct chain *c)
+{
+    char text[ETH_ADDRESS_TEXT];
+    return jsonrpc_add(b,
+                       "eth_getTransactionCount",
+                       "[\"%s\",\"latest\"]",
+                       hex_encode(text, c->options.provider.b, sizeof(c->options.provider.b)));
+}
+
+int chain_result_u64(const struct jsonrpc_batch *b, int index, uint64_t *out, struct error *err)
+{
+    struct json_object *v;
+    int rc = jsonrpc_result(b, index, &v, err);
+    return rc < 0 ? rc : eth_json_u64(v, "a quantity", out, err);
+}
+
+int chain_check_id(const struct jsonrpc_batch *b, int index, uint64_t want, struct error *err)
+{
+    uint64_t id;
+    int rc = chain_result_u64(b, index, &id, err);
+    if (rc < 0) return error_prefix(err, "chain id");
+    if (id != want)
+        return error_set(err,
+                         ERR_REFUSED,
+                         "the node is now on chain %llu, it was on %llu: not used until it is back",
+                         (unsigned long long)id,
+                         (unsigned long long)want);
+    return 0;
+}
+
+static int enter_reader(struct chain *c, struct eth_address *jobs, struct error *err)
+{
+    long long deadline_ms = clock_mono_ms() + c->options.timeout_ms;
+    int rc = 0;
+    pthread_mutex_lock(&c->lock);
+    c->readers++;
+    while (c->reading && !c->stopping && rc == 0)
+        rc = thread_cond_wait_until(&c->changed, &c->lock, deadline_ms);
+    if (c->stopping)
+        rc = error_set(err, ERR_STOPPED, "chain: stopping");
+    else if (!c->known)
+        rc = error_set(err, ERR_UNAVAILABLE, "the chain's node has not answered yet");
+    else if (c->reading)
+        rc = error_set(err, ERR_UNAVAILABLE, "the chain's node is slow: no turn in time");
+    else
+        rc = 0;
+    if (rc == 0) {
+        c->reading = true;
+        *jobs = c->emitters.jobs;
+    } else if (--c->readers == 0) {
+        pthread_cond_broadcast(&c->changed);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return rc;
+}
+
+static void leave_reader(struct chain *c)
+{
+    pthread_mutex_lock(&c->lock);
+    c->reading = false;
+    c->readers--;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static int read_job(const struct jsonrpc_batch *b, struct chain_job *job, struct error *err)
+{
+    const struct jsonrpc_answer *a = jsonrpc_answer(b, 0);
+    if (a->kind == JSONRPC_REVERTED) {
+        char text[CHAIN_ERROR_TEXT_MAX];
+        const char *name = contract_revert_text(a->data, a->data_len, text, sizeof(text));
+        bool no_job = strcmp(name, "InvalidJob") == 0;
+        return error_set(err, no_job ? ERR_NOTFOUND : ERR_REFUSED, "JobRepository.get: %s", text);
+    }
+    struct json_object *result;
+    int rc = jsonrpc_result(b, 0, &result, err);
+    if (rc < 0) return rc;
+    struct buf data = BUF_INIT(JOB_MAX);
+    rc = eth_json_bytes(result, "JobRepository.get", &data, err);
+    if (rc == 0) rc = contract_decode_job(data.data, data.len, job, err);
+    buf_free(&data);
+    return rc;
+}
+
+int chain_job_get(struct chain *c,
+                  const struct eth_hash *id,
+                  struct chain_job *job,
+                  struct error *err)
+{
+    struct eth_address jobs;
+    int rc = enter_reader(c, &jobs, err);
+    if (rc < 0) return rc;
+    struct buf calldata = BUF_INIT(CALLDATA_MAX);
+    struct jsonrpc_batch *b = jsonrpc_batch_new(err);
+    rc = b ? contract_call_job(&calldata, "get(bytes32)", id) : ERR_NOMEM;
+    if (rc < 0) {
+        error_set(err, rc, "JobRepository.get: %s", err_text(rc));
+        goto out;
+    }
+    rc = chain_add_call(b, "eth_call", c, &jobs, calldata.data, calldata.len, ",\"latest\"");
+    if (rc >= 0) rc = jsonrpc_perform(c->reader, b, err);
+    if (rc == 0) rc = read_job(b, job, err);
+out:
+    jsonrpc_batch_destroy(b);
+    buf_free(&calldata);
+    leave_reader(c);
+    return rc;
+}
