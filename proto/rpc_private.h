@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What the client and the server share: gRPC's life, its log, slices, PEM files. */
+#ifndef PROTO_RPC_PRIVATE_H
+#define PROTO_RPC_PRIVATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <grpc/grpc.h>
+
+#include "agent/util/buf.h"
+#include "agent/util/error.h"
+
+/*
+ * gRPC core is up between the first rpc_init() and the matching last rpc_fini(); every client and
+ * server holds one. The process must not fork without exec in between. rpc_fini() may block for
+ * gRPC's threads and must not be called from one of them.
+ */
+void rpc_init(void);
+void rpc_fini(void);
+
+/*
+ * gRPC tells the reason of a failed bind to its log only. Between begin and end the last error
+ * logged by this thread is kept; end writes what is worth reading of it ("" if nothing) to `text`.
+ */
+void rpc_log_capture_begin(void);
+void rpc_log_capture_end(char *text, size_t size);
+
+/* The message as one flat copy with a NUL behind it (malloc'ed), or NULL without memory. */
+uint8_t *rpc_message_copy(grpc_byte_buffer *message, size_t *len);
+grpc_byte_buffer *rpc_message_new(const void *data, size_t len);
+
+/* Text of a slice, bounded by `size`, control bytes as blanks. */
+void rpc_text_copy(char *out, size_t size, grpc_slice text);
+
+/* Milliseconds of clock_mono_ms() as gRPC's time. */
+gpr_timespec rpc_deadline(long long deadline_ms);
+
+/* A channel argument. `key` is borrowed. */
+grpc_arg rpc_arg_int(const char *key, int value);
+
+enum { RPC_PEM_MAX = 1024 * 1024 }; // a bundle of all public roots has some 220 KiB
+
+/*
+ * Read a PEM file and check that it holds certificates, every one readable: gRPC does not say that
+ * it could not read one, its calls just fail. `pem` must be empty, with max RPC_PEM_MAX.
+ */
+int rpc_read_certs(const char *path, struct buf *pem, struct error *err);
+
+/* Read a private key that fits the first certificate of `certs`; refuses one that all may read. */
+int rpc_read_key(const char *path, const struct buf *certs, struct buf *key, struct error *err);
+
+#endif
