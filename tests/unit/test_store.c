@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The store: rows come back as they were put, also by another process; damage and locks are told.
+ */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <sqlite3.h>
+
+#include "agent/store/store.h"
+
+static char dir[64];
+
+static void in_dir(char *path, size_t size, const char *name)
+{
+    snprintf(path, size, "%s/%s", dir, name);
+}
+
+static int setup(void **state)
+{
+    snprintf(dir, sizeof(dir), "/tmp/test_store.XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    static const char *const names[] = {"agent.db", "agent.db-wal", "agent.db-shm", "lock"};
+    char path[128];
+    for (size_t i = 0; i < 4; i++) {
+        in_dir(path, sizeof(path), names[i]);
+        (void)unlink(path);
+    }
+    return rmdir(dir);
+}
+
+static struct store *must_open(void)
+{
+    struct error err = {0};
+    struct store *s = store_open(dir, &err);
+    if (!s) fail_msg("%s", err.text);
+    return s;
+}
+
+static void must_commit(struct store *s)
+{
+    struct error err = {0};
+    if (store_commit(s, &err) < 0) fail_msg("%s", err.text);
+}
+
+static struct job sample_job(int n)
+{
+    struct job j = {
+        .state = JOB_RUNNING,
+        .claim_block = 7,
+        .limit_min = 60,
+        .ntasks = 2,
+        .cpus_per_task = 3,
+        .mem_per_cpu_mb = 4,
+        .gpus = 5,
+        .slurm_id = 42,
+        .prev_slurm_id = 41,
+        .start_s = 1000,
+        .end_s = 2000,
+        .ran = true,
+        .end_status = 5,
+        .duration_s = 999,
+        .exit_code = 3,
+        .running_report = REPORT_DONE,
+        .end_report = REPORT_PENDING,
+        .running_block_s = 1001,
+        .billed_min = 17,
+        .created_ms = 123456,
+    };
+    snprintf(j.id, sizeof(j.id), "0x%064x", n);
+    memset(j.customer, 0xab, sizeof(j.customer));
+    snprintf(j.location_hash, sizeof(j.location_hash), "hash'; DROP TABLE jobs; --");
+    snprintf(j.logger_url, sizeof(j.logger_url), "logger:443");
+    snprintf(j.user, sizeof(j.user), "alice");
+    snprintf(j.reason, sizeof(j.reason), "why \"not\"");
+    return j;
+}
+
+static void collect(void *ctx, const struct job *job)
+{
+    *(struct job *)ctx = *job;
+}
+
+static void test_job_survives(void **state)
+{
+    struct job put = sample_job(1), got;
+    size_t unreadable;
+    struct store *s = must_open();
+    store_begin(s);
+    assert_int_equal(store_job_put(s, &put), 0);
+    must_commit(s);
+    store_close(s);
+
+    s = must_open();
+    assert_int_equal(store_job_get(s, put.id, &got), 0);
+    assert_true(got.updated_ms > 0);
+    got.updated_ms = 0;
+    assert_memory_equal(&got, &put, sizeof(got));
+    memset(&got, 0, sizeof(got));
+    assert_int_equal(store_jobs_open(s, collect, &got, &unreadable), 0);
+    assert_string_equal(got.id, put.id);
+    assert_int_equal(unreadable, 0);
+    assert_int_equal(store_job_get(s, "0xnone", &got), ERR_NOTFOUND);
+
+    // The second put changes the row and keeps it one; DONE jobs are not open.
+    put.state = JOB_DONE;
+    store_begin(s);
+    store_job_put(s, &put);
+    must_commit(s);
+    memset(&got, 0, sizeof(got));
+    assert_int_equal(store_jobs_open(s, collect, &got, &unreadable), 0);
+    assert_string_equal(got.id, "");
+    assert_int_equal(store_job_get(s, put.id, &got), 0);
+    assert_int_equal(got.state, JOB_DONE);
+    store_close(s);
+}
+
+static void test_rollback_of_a_failed_turn(void **state)
+{
+    struct error err = {0};
+    struct job bad = sample_job(2), good = sample_job(3), got;
+    struct store *s = must_open();
+    bad.limit_min = UINT64_MAX; // does not fit SQLite's integers: sticks
+    store_begin(s);
+    store_job_put(s, &good);
+    assert_int_equal(store_job_put(s, &bad), ERR_LIMIT);
+    assert_int_equal(store_meta_put_u64(s, "cursor", 9), ERR_LIMIT);
+    assert_int_equal(store_commit(s, &err), ERR_LIMIT);
+    assert_non_null(strstr(err.text, "out of range"));
+    assert_int_equal(store_job_get(s, good.id, &got), ERR_NOTFOUND);
+    uint64_t v;
+    assert_int_equal(store_meta_get_u64(s, "cursor", &v), ERR_NOTFOUND);
+    store_begin(s); // the store is usable again
+    store_job_put(s, &good);
+    must_commit(s);
+    assert_int_equal(store_job_get(s, good.id, &got), 0);
+    store_close(s);
+}
+
+static void test_scripts(void **state)
+{
+    static const char body[] = "#!/bin/sh\n\xff\x01 exit 3\n";
+    struct job job = sample_job(4);
+    struct buf b = BUF_INIT(1 << 20), small = BUF_INIT(3);
+    struct store *s = must_open();
+    store_begin(s);
+    store_job_put(s, &job);
+    store_script_put(s, job.id, body, sizeof(body) - 1);
+    must_commit(s);
+    assert_int_equal(store_script_get(s, job.id, &b), 0);
+    assert_int_equal(b.len, sizeof(body) - 1);
+    assert_memory_equal(b.data, body, b.len);
+    assert_int_equal(store_script_get(s, job.id, &small), ERR_LIMIT);
+    store_begin(s);
+    store_script_drop(s, job.id);
+    must_commit(s);
+    assert_int_equal(store_script_get(s, job.id, &b), ERR_NOTFOUND);
+    buf_free(&b);
+    store_close(s);
+}
+
+static struct tx open_txs[8];
+static size_t open_count;
+
+static void collect_tx(void *ctx, const struct tx *tx)
+{
+    assert_true(open_count < 8);
+    open_txs[open_count++] = *tx;
+}
+
+static void test_transactions(void **state)
+{
+    struct tx claim = {.kind = TX_CLAIM, .data = {1, 2, 3}, .data_len = 3};
+    struct tx end = {.kind = TX_END, .data = {9}, .data_len = 1};
+    struct job job = sample_job(5);
+    struct store *s = must_open();
+    memcpy(end.job, job.id, sizeof(end.job));
+    store_begin(s);
+    store_job_put(s, &job);
+    assert_int_equal(store_tx_insert(s, &claim), 0);
+    assert_int_equal(store_tx_insert(s, &end), 0);
+    assert_true(end.id > claim.id);
+    end.state = TX_SIGNED;
+    end.has_nonce = true;
+    end.nonce = 77;
+    end.raw_len = 5;
+    memset(end.raw, 0xee, 5);
+    memset(end.hash, 0x55, sizeof(end.hash));
+    assert_int_equal(store_tx_update(s, &end), 0);
+    must_commit(s);
+    store_close(s);
+
+    s = must_open();
+    open_count = 0;
+    assert_int_equal(store_txs_open(s, collect_tx, NULL), 0);
+    assert_int_equal(open_count, 2);
+    assert_memory_equal(&open_txs[0], &claim, sizeof(claim));
+    assert_memory_equal(&open_txs[1], &end, sizeof(end));
+
+    // A nonce that is in flight cannot be taken twice.
+    struct error err = {0};
+    store_begin(s);
+    claim.state = TX_SIGNED;
+    claim.has_nonce = true;
+    claim.nonce = 77;
+    claim.raw_len = 1;
+    assert_true(store_tx_update(s, &claim) < 0);
+    assert_true(store_commit(s, &err) < 0);
+
+    store_begin(s);
+    end.state = TX_MINED;
+    end.block = 12;
+    store_tx_update(s, &end);
+    must_commit(s);
+    open_count = 0;
+    store_txs_open(s, collect_tx, NULL);
+    assert_int_equal(open_count, 1);
+    store_close(s);
+}
+
+static void test_second_agent_is_told_who_holds_it(void **state)
+{
+    int ready[2], stop[2];
+    char byte, pid_text[32];
+    assert_int_equal(pipe(ready), 0);
+    assert_int_equal(pipe(stop), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct store *s = store_open(dir, NULL);
+        (void)!write(ready[1], s ? "y" : "n", 1);
+        (void)close(stop[1]);
+        (void)!read(stop[0], &byte, 1);
+        _exit(0);
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(byte, 'y');
+    struct error err = {0};
+    assert_null(store_open(dir, &err));
+    assert_int_equal(err.code, ERR_BUSY);
+    snprintf(pid_text, sizeof(pid_text), "process %ld", (long)pid);
+    assert_non_null(strstr(err.text, pid_text));
+    assert_int_equal(kill(pid, SIGKILL), 0); // the lock dies with its holder
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    store_close(must_open());
+    for (int i = 0; i < 2; i++) {
+        close(ready[i]);
+        close(stop[i]);
+    }
+}
+
+static void test_binding(void **state)
+{
+    struct error err = {0};
+    struct store *s = must_open();
+    assert_int_equal(store_bind(s, "provider", "0xaa", &err), 0);
+    assert_int_equal(store_bind(s, "provider", "0xaa", &err), 0);
+    assert_int_equal(store_bind(s, "provider", "0xbb", &err), ERR_DENIED);
+    assert_non_null(strstr(err.text, "0xaa"));
+    assert_non_null(strstr(err.text, "0xbb"));
+    store_close(s);
+}
+
+/* Damage that SQLite reports in rows only must stop us. */
+static void test_damage_is_noticed(void **state)
+{
+    char path[128];
+    struct error err = {0};
+    struct store *s = must_open();
+    for (int i = 0; i < 200; i++) {
+        struct job job = sample_job(100 + i);
+        store_begin(s);
+        store_job_put(s, &job);
+        must_commit(s);
+    }
+    store_close(s); // checkpoints: all is in agent.db
+    in_dir(path, sizeof(path), "agent.db");
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    int fd = open(path, O_RDWR);
+    // Within the header of every page but the first: its cells no longer are where it says.
+    for (off_t at = 4096 + 3; at < st.st_size; at += 4096)
+        assert_int_equal(pwrite(fd, "\x7f\x7f", 2, at), 2);
+    close(fd);
+    assert_null(store_open(dir, &err));
+    assert_int_equal(err.code, ERR_CORRUPT);
+}
+
+static void test_newer_schema_is_refused(void **state)
+{
+    char path[128];
+    struct error err = {0};
+    sqlite3 *db;
+    store_close(must_open());
+    in_dir(path, sizeof(path), "agent.db");
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 999", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    assert_null(store_open(dir, &err));
+    assert_int_equal(err.code, ERR_UNSUPPORTED);
+}
+
+static void test_unreadable_job_is_left_alone(void **state)
+{
+    char path[128];
+    sqlite3 *db;
+    struct job job = sample_job(6), other = sample_job(7), got = {0};
+    size_t unreadable;
+    struct store *s = must_open();
+    store_begin(s);
+    store_job_put(s, &job);
+    store_job_put(s, &other);
+    must_commit(s);
+    store_close(s);
+    in_dir(path, sizeof(path), "agent.db");
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(db, "UPDATE jobs SET state = 'NONSENSE' WHERE id LIKE '%6'", NULL, NULL, NULL),
+        SQLITE_OK);
+    sqlite3_close(db);
+    s = must_open();
+    assert_int_equal(store_jobs_open(s, collect, &got, &unreadable), 0);
+    assert_int_equal(unreadable, 1);
+    assert_string_equal(got.id, other.id);
+    store_close(s);
+}
+
+/* What is committed is on disk when the process is killed, and the rest is not. */
+static void test_kill_keeps_what_was_committed(void **state)
+{
+    int ready[2];
+    char byte;
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct job a = sample_job(8), b = sample_job(9);
+        struct store *s = store_open(dir, NULL);
+        store_begin(s);
+        store_job_put(s, &a);
+        store_commit(s, NULL);
+        store_begin(s);
+        store_job_put(s, &b);
+        (void)!write(ready[1], "y", 1);
+        pause();
+        _exit(0);
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    struct job got, a = sample_job(8), b = sample_job(9);
+    struct store *s = must_open();
+    assert_int_equal(store_job_get(s, a.id, &got), 0);
+    assert_int_equal(store_job_get(s, b.id, &got), ERR_NOTFOUND);
+    store_close(s);
+    close(ready[0]);
+    close(ready[1]);
+}
+
+static void test_prune(void **state)
+{
+    struct job done = sample_job(10), open = sample_job(11), got;
+    struct store *s = must_open();
+    done.state = JOB_DONE;
+    store_begin(s);
+    store_job_put(s, &done);
+    store_job_put(s, &open);
+    store_event_add(s, done.id, "END", JOB_RUNNING, JOB_ENDED, "x");
+    must_commit(s);
+    store_begin(s);
+    assert_int_equal(store_prune(s, 1), 0); // nothing is that old
+    must_commit(s);
+    assert_int_equal(store_job_get(s, done.id, &got), 0);
+    store_begin(s);
+    assert_int_equal(store_prune(s, INT64_MAX), 0);
+    must_commit(s);
+    assert_int_equal(store_job_get(s, done.id, &got), ERR_NOTFOUND);
+    assert_int_equal(store_job_get(s, open.id, &got), 0);
+    store_close(s);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_job_survives),
+        TEST(test_rollback_of_a_failed_turn),
+        TEST(test_scripts),
+        TEST(test_transactions),
+        TEST(test_second_agent_is_told_who_holds_it),
+        TEST(test_binding),
+        TEST(test_damage_is_noticed),
+        TEST(test_newer_schema_is_refused),
+        TEST(test_unreadable_job_is_left_alone),
+        TEST(test_kill_keeps_what_was_committed),
+        TEST(test_prune),
+    };
+    return cmocka_run_group_tests_name("store", tests, NULL, NULL);
+}
