@@ -1,5 +1,266 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-int main(void)
+/*
+ * deepsquare-agent: reads its options, makes the parts and wires them, tells systemd that it is
+ * ready, and runs the engine until a signal says stop.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "agent/engine/engine.h"
+#include "agent/options.h"
+#include "agent/slurm/ssh_backend.h"
+#include "agent/slurm/users.h"
+#include "agent/util/hex.h"
+#include "agent/version.h"
+
+enum {
+    SERVER_GRACE_MS = 2000, // for calls that wait for an answer
+    /*
+     * A submission that was under way when the agent was killed ends by itself within one Slurm
+     * time-out (agent/slurm/remote.h); slurmctld gets this much more to show its job.
+     */
+    SUBMIT_MARGIN_MS = 5000,
+};
+
+struct parts {
+    struct options options;
+    struct signer *signer;
+    struct store *store;
+    struct slurm_backend *slurm;
+    struct users *users;
+    struct customer *customer;
+    struct engine *engine;
+    struct server *server;
+    struct buf authorized_keys;
+    char comment[SLURM_COMMENT_MAX];
+};
+
+/* No core file and no tracer of the same user: both would show the keys. */
+static void guard_memory(void)
 {
+    struct rlimit none = {0, 0};
+    (void)prctl(PR_SET_DUMPABLE, 0);
+    (void)setrlimit(RLIMIT_CORE, &none);
+}
+
+/* Signals are blocked in every thread and read here. Returns a descriptor, or -1. */
+static int block_signals(void)
+{
+    sigset_t stop;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    (void)sigprocmask(SIG_BLOCK, &stop, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGHUP, SIG_IGN);
+    return signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* From here on a second signal ends the process at once: nothing that is durable is lost by it. */
+static void unblock_signals(int fd)
+{
+    struct signalfd_siginfo info;
+    while (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+        continue;
+    sigset_t stop;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    (void)sigprocmask(SIG_UNBLOCK, &stop, NULL);
+}
+
+static int
+sign_message(void *ctx, const void *msg, size_t len, uint8_t signature[65], struct error *err)
+{
+    return signer_sign_message(ctx, msg, len, signature, err);
+}
+
+static int
+find_user(void *ctx, const uint8_t customer[20], char *user, size_t size, struct error *err)
+{
+    char found[SLURM_USER_MAX];
+    int rc = users_find(ctx, customer, found, err);
+    if (rc < 0) return rc;
+    (void)snprintf(user, size, "%s", found);
     return 0;
+}
+
+static int make_slurm(struct parts *p, struct error *err)
+{
+    const struct options *o = &p->options;
+    struct slurm_ssh_options ssh = {
+        .address = o->slurm_ssh_address,
+        .admin_user = o->slurm_ssh_admin_user,
+        .private_key = o->slurm_ssh_private_key,
+        .known_hosts = o->slurm_ssh_known_hosts,
+        .insecure = o->slurm_ssh_insecure,
+        .sbatch = o->slurm_batch,
+        .scancel = o->slurm_cancel,
+        .squeue = o->slurm_squeue,
+        .scontrol = o->slurm_control,
+        .connect_timeout_ms = o->slurm_timeout_ms,
+    };
+    if (ssh.insecure)
+        log_warn(
+            "--slurm.ssh.insecure: the login node's host key is not checked; whoever answers at "
+            "%s gets the customers' scripts",
+            ssh.address);
+    p->slurm = slurm_ssh_new(&ssh, err);
+    p->users = p->slurm ? users_new(o->slurm_user, o->slurm_user_map, err) : NULL;
+    if (!p->users) return ERR_INVALID;
+    p->authorized_keys = BUF_INIT(16 * 1024);
+    int rc = slurm_ssh_public_key(&o->slurm_ssh_private_key, &p->authorized_keys, err);
+    return rc < 0 ? rc : buf_puts(&p->authorized_keys, "\n");
+}
+
+static int make_customer(struct parts *p, struct error *err)
+{
+    const struct options *o = &p->options;
+    struct customer_options c = {
+        .endpoint = o->customer_endpoint,
+        .tls = o->customer_tls,
+        .tls_insecure = o->customer_tls_insecure,
+        .ca_file = o->customer_tls_ca,
+        .host_override = o->customer_tls_server_host_override,
+        .api = o->customer_api,
+        .max_script_bytes = o->customer_max_script_size,
+        .sign = sign_message,
+        .sign_ctx = p->signer,
+    };
+    struct eth_address self = signer_address(p->signer);
+    memcpy(c.provider, self.b, sizeof(c.provider));
+    if (c.tls && c.tls_insecure)
+        log_warn("--customer.tls.insecure: the customer API's certificate is not checked");
+    p->customer = customer_new(&c, err);
+    return p->customer ? 0 : ERR_INVALID;
+}
+
+static int make_engine(struct parts *p, struct error *err)
+{
+    const struct options *o = &p->options;
+    (void)snprintf(p->comment, sizeof(p->comment), "supervisor %s", o->public_address);
+    struct engine_options e = {
+        .store = p->store,
+        .signer = p->signer,
+        .chain = {.endpoint = o->metascheduler_endpoint.items[0],
+                  .metascheduler = o->metascheduler_smart_contract.value,
+                  .provider = signer_address(p->signer),
+                  .poll_interval_ms = o->metascheduler_poll_interval_ms,
+                  .logs_range = o->metascheduler_logs_range,
+                  .timeout_ms = o->metascheduler_timeout_ms},
+        .slurm = p->slurm,
+        .customer = p->customer,
+        .user_of = find_user,
+        .user_ctx = p->users,
+        .partition = o->slurm_partition,
+        .output = o->slurm_output,
+        .comment = p->comment,
+        .workers = (unsigned int)o->workers,
+        .claim_batch = (unsigned int)o->claim_batch,
+        .max_jobs = (unsigned int)o->claim_max_jobs,
+        .query_interval_ms = o->slurm_query_interval_ms,
+        .slurm_timeout_ms = o->slurm_timeout_ms,
+        .customer_timeout_ms = o->customer_timeout_ms,
+        .submit_grace_ms = o->slurm_timeout_ms + SUBMIT_MARGIN_MS,
+    };
+    p->engine = engine_new(&e, err);
+    return p->engine ? 0 : ERR_INVALID;
+}
+
+static int make_server(struct parts *p, struct error *err)
+{
+    static const struct server_ops ops = {.job_event = engine_job_event};
+    struct server_options s = {
+        .listen_address = p->options.grpc_listen_address,
+        .tls = p->options.tls,
+        .cert_file = p->options.tls_cert_file,
+        .key_file = p->options.tls_key_file,
+        .authorized_keys = buf_str(&p->authorized_keys),
+    };
+    p->server = server_start(&s, &ops, p->engine, err);
+    return p->server ? 0 : ERR_INVALID;
+}
+
+static int make_parts(struct parts *p, struct error *err)
+{
+    char self[ETH_ADDRESS_TEXT], contract[ETH_ADDRESS_TEXT];
+    p->signer = signer_new(&p->options.eth_private_key, err);
+    if (!p->signer) return ERR_INVALID;
+    p->store = store_open(p->options.state_dir, err);
+    if (!p->store || make_slurm(p, err) < 0 || make_customer(p, err) < 0 ||
+        make_engine(p, err) < 0 || make_server(p, err) < 0)
+        return ERR_INVALID;
+    struct eth_address address = signer_address(p->signer);
+    log_info("%s %s: provider %s, contract %s, gRPC on %s (port %d)",
+             AGENT_NAME,
+             AGENT_VERSION,
+             hex_encode(self, address.b, sizeof(address.b)),
+             hex_encode(contract, p->options.metascheduler_smart_contract.value.b, 20),
+             p->options.grpc_listen_address,
+             server_port(p->server));
+    return 0;
+}
+
+static int run(struct parts *p, int stop_fd, struct error *err)
+{
+    int rc = engine_start(p->engine, err);
+    if (rc < 0) return rc;
+    server_set_serving(p->server, true);
+    (void)sd_notify(0, "READY=1");
+    rc = engine_run(p->engine, stop_fd, err);
+    (void)sd_notify(0, "STOPPING=1");
+    unblock_signals(stop_fd);
+    if (rc == 0) log_info("stopping");
+    return rc;
+}
+
+/* False: a worker is still in a call, and nothing that it uses may be freed. */
+static bool free_parts(struct parts *p)
+{
+    bool ended = engine_stop(p->engine);
+    p->server = server_stop(p->server, SERVER_GRACE_MS);
+    if (!ended) return false;
+    p->engine = engine_destroy(p->engine);
+    p->customer = customer_destroy(p->customer);
+    p->users = users_destroy(p->users);
+    if (p->slurm) p->slurm->ops->destroy(p->slurm);
+    p->store = store_close(p->store);
+    p->signer = signer_destroy(p->signer);
+    buf_free(&p->authorized_keys);
+    options_free(&p->options);
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    struct parts parts = {0};
+    struct error err = {0};
+    guard_memory();
+    switch (options_load(&parts.options, argc, argv)) {
+    case OPTIONS_RUN:
+        break;
+    case OPTIONS_EXIT_OK:
+        return EXIT_SUCCESS;
+    case OPTIONS_EXIT_USAGE:
+        return OPTIONS_STATUS_USAGE;
+    }
+    log_set_level(parts.options.trace ? LOG_LEVEL_DEBUG : parts.options.log_level);
+    for (size_t i = 0; i < parts.options.warnings.count; i++)
+        log_warn("%s", parts.options.warnings.items[i]);
+
+    int stop_fd = block_signals();
+    int rc = stop_fd < 0 ? error_set(&err, ERR_IO, "signalfd: %s", strerror(errno))
+                         : make_parts(&parts, &err);
+    if (rc == 0) rc = run(&parts, stop_fd, &err);
+    if (rc < 0) log_error("%s", err.text);
+    if (!free_parts(&parts)) _exit(rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+    return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
