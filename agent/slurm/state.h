@@ -31,7 +31,14 @@ enum { // flags above the base state
     SLURM_FLAG_CONFIGURING = 1 << 14,
     SLURM_FLAG_COMPLETING = 1 << 15,
     SLURM_FLAG_STOPPED = 1 << 16,
+    SLURM_FLAG_RECONFIG_FAIL = 1 << 17,
+    SLURM_FLAG_POWER_UP_NODE = 1 << 18,
     SLURM_FLAG_REVOKED = 1 << 19,
+    SLURM_FLAG_REQUEUE_FED = 1 << 20,
+    SLURM_FLAG_RESV_DEL_HOLD = 1 << 21,
+    SLURM_FLAG_SIGNALING = 1 << 22,
+    SLURM_FLAG_STAGE_OUT = 1 << 23,
+    SLURM_FLAG_EXPEDITING = 1 << 24,
 };
 
 /* What a state means for a job of ours. */
@@ -44,7 +51,10 @@ enum slurm_phase {
 
 enum slurm_phase slurm_phase_of(uint32_t state);
 
-/* Base state and flag by name ("RUNNING", "COMPLETING", "OUT_OF_MEMORY"). ERR_NOTFOUND if none. */
+/*
+ * Base state or flag by name ("RUNNING", "COMPLETING", "OUT_OF_MEMORY"). A flag's value has no base
+ * state: whoever has several names of one job ORs them. ERR_NOTFOUND if there is no such name.
+ */
 int slurm_state_parse(const char *name, uint32_t *state);
 const char *slurm_state_name(uint32_t state); // of the base state; "?" if none
 
