@@ -234,9 +234,8 @@ int rpc_client_call(struct rpc_client *c,
     grpc_byte_buffer *message = rpc_message_new(request, len);
 
     grpc_call_error e = exchange(call, cq, message, wait_for_ready, &r);
-    int rc = e == GRPC_CALL_OK
-                 ? take_result(&r, answer, err)
-                 : error_set(err, ERR_INVALID, "%s: gRPC call error %d", method, (int)e);
+    int rc = e == GRPC_CALL_OK ? take_result(&r, answer, err)
+                               : error_set(err, ERR_IO, "%s: gRPC call error %d", method, (int)e);
 
     grpc_byte_buffer_destroy(message);
     grpc_byte_buffer_destroy(r.message);

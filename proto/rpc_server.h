@@ -12,20 +12,7 @@
 #include <stdint.h>
 
 #include "agent/util/error.h"
-
-/* gRPC status codes that our servers answer with. */
-enum rpc_status {
-    RPC_OK = 0,
-    RPC_INVALID_ARGUMENT = 3,
-    RPC_DEADLINE_EXCEEDED = 4,
-    RPC_NOT_FOUND = 5,
-    RPC_PERMISSION_DENIED = 7,
-    RPC_RESOURCE_EXHAUSTED = 8,
-    RPC_UNIMPLEMENTED = 12,
-    RPC_INTERNAL = 13,
-    RPC_UNAVAILABLE = 14,
-    RPC_UNAUTHENTICATED = 16,
-};
+#include "proto/rpc_status.h"
 
 struct rpc_server;
 struct rpc_call;
