@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Only the keeper's thread starts, signals and reaps the forwarder, and it waits for that pid
+ * alone, so neither can it hit a reused pid nor take another child's end from Slurm. The others
+ * talk to it through `wanted` and an eventfd.
+ *
+ * The wake pipe lives as long as the keeper and both its ends stay open here: a forwarder that dies
+ * costs no SIGPIPE and no change of descriptors under a writer.
+ */
+#include "plugins/common/keeper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    BACKOFF_MIN_MS = 1000,
+    BACKOFF_MAX_MS = 30000,
+    STEADY_MS = 60000, // one that ran this long starts the backoff anew
+    GRACE_MS = 1300,   // from EOF and SIGTERM to SIGKILL: the forwarder flushes for 1000
+    REAP_MS = 300,     // from SIGKILL to giving up
+    REAP_STEP_MS = 10,
+    LINE_MAX_LEN = 1024,
+    /* Lines passed on in one interval: more would let a fault flood slurmctld's log. */
+    LINES_MAX = 50,
+    LINES_INTERVAL_MS = 10000,
+    CHILD_WAKE_FD = 3,
+    FIRST_FD = 10, // ours are kept above those the child gets by number
+};
+
+struct keeper {
+    keeper_log_fn log;
+    int event_fd;             // something changed in `wanted` or `stopping`
+    int wake_read, wake_send; // -1 once closed
+
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    struct keeper_config wanted;
+    bool changed, stopping, done;
+    bool abandoned; // keeper_stop() did not wait: the thread frees everything
+
+    /* The thread's own. */
+    struct keeper_config config;
+    pid_t pid; // 0: none
+    int log_fd;
+    long long started_ms, start_at_ms, backoff_ms;
+    char line[LINE_MAX_LEN];
+    size_t line_len;
+    long long lines_until_ms;
+    unsigned int lines, lines_dropped;
+};
+
+static long long mono_ms(void)
+{
+    struct timespec ts;
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (long long)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* ---- What the forwarder says. */
+
+static void say(struct keeper *k, enum keeper_level level, const char *line)
+{
+    pthread_mutex_lock(&k->lock);
+    bool silent = k->abandoned; // Slurm's log may be gone
+    pthread_mutex_unlock(&k->lock);
+    if (!silent) k->log(level, line);
+}
+
+/* "<3>text" -> level and text, as sd-daemon has it. */
+static enum keeper_level line_level(const char **line)
+{
+    const char *p = *line;
+    if (p[0] != '<' || p[1] < '0' || p[1] > '7' || p[2] != '>') return KEEPER_INFO;
+    *line += 3;
+    if (p[1] <= '4') return KEEPER_ERROR;
+    return p[1] == '7' ? KEEPER_DEBUG : KEEPER_INFO;
+}
+
+static void flush_line(struct keeper *k)
+{
+    k->line[k->line_len] = '\0';
+    k->line_len = 0;
+    const char *line = k->line;
+    if (*line == '\0') return;
+
+    long long now = mono_ms();
+    if (now >= k->lines_until_ms) {
+        if (k->lines_dropped > 0) {
+            char text[64];
+            (void)snprintf(text, sizeof(text), "(%u lines more)", k->lines_dropped);
+            say(k, KEEPER_INFO, text);
+        }
+        k->lines = k->lines_dropped = 0;
+        k->lines_until_ms = now + LINES_INTERVAL_MS;
+    }
+    if (k->lines++ < LINES_MAX) {
+        enum keeper_level level = line_level(&line);
+        say(k, level, line);
+    } else {
+        k->lines_dropped++;
+    }
+}
+
+/* Pass on what there is. Returns false at the end: the forwarder is gone. */
+static bool read_log(struct keeper *k)
+{
+    char data[4096];
+    ssize_t n = read(k->log_fd, data, sizeof(data));
+    if (n < 0) return errno == EAGAIN || errno == EINTR;
+    for (ssize_t i = 0; i < n; i++) {
+        if (data[i] == '\n' || k->line_len == sizeof(k->line) - 1) flush_line(k);
+        if (data[i] != '\n') k->line[k->line_len++] = data[i];
+    }
+    return n > 0;
+}
+
+/* ---- Starting. */
+
+enum { ARGS_MAX = 16 };
+
+static void build_args(const struct keeper_config *c, char *args[ARGS_MAX])
+{
+    int n = 0;
+    args[n++] = (char *)c->program;
+    args[n++] = "--spool";
+    args[n++] = (char *)c->spool;
+    args[n++] = "--endpoint";
+    args[n++] = (char *)c->endpoint;
+    args[n++] = "--wake-fd";
+    args[n++] = "3";
+    if (c->tls) args[n++] = "--tls";
+    if (c->insecure) args[n++] = "--insecure";
+    if (c->ca[0]) {
+        args[n++] = "--ca";
+        args[n++] = (char *)c->ca;
+    }
+    if (c->host_override[0]) {
+        args[n++] = "--host-override";
+        args[n++] = (char *)c->host_override;
+    }
+    args[n] = NULL;
+}
+
+/* A pipe whose descriptors the child's fixed ones do not overwrite. */
+static int make_pipe(int fds[2])
+{
+    int low[2];
+    if (pipe2(low, O_CLOEXEC | O_NONBLOCK) != 0) return -errno;
+    int rc = 0;
+    for (int i = 0; i < 2; i++) {
+        fds[i] = fcntl(low[i], F_DUPFD_CLOEXEC, FIRST_FD);
+        if (fds[i] < 0) rc = -errno;
+        (void)close(low[i]);
+    }
+    for (int i = 0; rc < 0 && i < 2; i++) {
+        if (fds[i] >= 0) (void)close(fds[i]);
+        fds[i] = -1;
+    }
+    return rc;
+}
+
+/* Returns 0 or an errno. Other descriptors of ours without close-on-exec the forwarder closes. */
+static int spawn(struct keeper *k, int log_send)
+{
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attr;
+    int rc = posix_spawn_file_actions_init(&files);
+    if (rc != 0) return rc;
+    rc = posix_spawnattr_init(&attr);
+    if (rc != 0) {
+        (void)posix_spawn_file_actions_destroy(&files);
+        return rc;
+    }
+
+    sigset_t none, all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    (void)posix_spawnattr_setsigmask(&attr, &none);
+    (void)posix_spawnattr_setsigdefault(&attr, &all);
+    (void)posix_spawnattr_setpgroup(&attr, 0); // a Ctrl-C for slurmctld is not for it
+    (void)posix_spawnattr_setflags(
+        &attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+
+    rc = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    if (rc == 0) rc = posix_spawn_file_actions_adddup2(&files, log_send, STDOUT_FILENO);
+    if (rc == 0) rc = posix_spawn_file_actions_adddup2(&files, log_send, STDERR_FILENO);
+    if (rc == 0) rc = posix_spawn_file_actions_adddup2(&files, k->wake_read, CHILD_WAKE_FD);
+
+    if (rc == 0) {
+        char *args[ARGS_MAX];
+        /* Not Slurm's environment: a proxy set there is not for us. The journal's variable makes
+         * log lines begin with their priority, which is what line_level() reads. */
+        char *environment[] = {"PATH=/usr/bin:/bin", "LC_ALL=C", "JOURNAL_STREAM=0:0", NULL};
+        build_args(&k->config, args);
+        rc = posix_spawn(&k->pid, k->config.program, &files, &attr, args, environment);
+    }
+    (void)posix_spawnattr_destroy(&attr);
+    (void)posix_spawn_file_actions_destroy(&files);
+    return rc;
+}
+
+static void start_later(struct keeper *k)
+{
+    k->start_at_ms = mono_ms() + k->backoff_ms;
+    k->backoff_ms *= 2;
+    if (k->backoff_ms > BACKOFF_MAX_MS) k->backoff_ms = BACKOFF_MAX_MS;
+}
+
+static void start(struct keeper *k)
+{
+    int fds[2];
+    int rc = -make_pipe(fds);
+    if (rc == 0) {
+        rc = spawn(k, fds[1]);
+        (void)close(fds[1]);
+        if (rc == 0) {
+            k->log_fd = fds[0];
+            k->started_ms = mono_ms();
+            return;
+        }
+        (void)close(fds[0]);
+    }
+    k->pid = 0;
+    char text[256];
+    (void)snprintf(text,
+                   sizeof(text),
+                   "cannot start %.128s: %s; next try in %lld s",
+                   k->config.program,
+                   strerror(rc),
+                   k->backoff_ms / 1000);
+    say(k, KEEPER_ERROR, text);
+    start_later(k);
+}
+
+/* ---- Ending. */
+
+static void forget(struct keeper *k)
+{
+    if (k->line_len > 0) flush_line(k);
+    if (k->log_fd >= 0) (void)close(k->log_fd);
+    k->log_fd = -1;
+    k->pid = 0;
+}
+
+/* Reap it if it has ended, waiting up to `wait_ms`. */
+static bool reap(struct keeper *k, int wait_ms, int *status)
+{
+    for (;;) {
+        pid_t got = waitpid(k->pid, status, WNOHANG);
+        /* ECHILD: someone else reaped it, or SIGCHLD is ignored. */
+        if (got == k->pid || (got < 0 && errno == ECHILD)) {
+            if (got < 0) *status = 0;
+            return true;
+        }
+        if (wait_ms <= 0) return false;
+        struct timespec step = {.tv_nsec = REAP_STEP_MS * 1000000L};
+        (void)nanosleep(&step, NULL);
+        wait_ms -= REAP_STEP_MS;
+    }
+}
+
+/* Its end of the log pipe closed: it has ended, or is about to. */
+static void on_gone(struct keeper *k)
+{
+    int status = 0;
+    if (!reap(k, REAP_MS, &status)) {
+        (void)kill(k->pid, SIGKILL); // closed its stderr and lives: not one of ours
+        (void)reap(k, REAP_MS, &status);
+    }
+    forget(k);
+    if (mono_ms() - k->started_ms >= STEADY_MS) k->backoff_ms = BACKOFF_MIN_MS;
+
+    char text[128];
+    if (WIFSIGNALED(status))
+        (void)snprintf(text, sizeof(text), "killed by signal %d", WTERMSIG(status));
+    else
+        (void)snprintf(text, sizeof(text), "exited with status %d", WEXITSTATUS(status));
+    size_t len = strlen(text);
+    (void)snprintf(
+        text + len, sizeof(text) - len, "; started again in %lld s", k->backoff_ms / 1000);
+    say(k, KEEPER_ERROR, text);
+    start_later(k);
+}
+
+/* Returns false if not even SIGKILL ended it. */
+static bool end_forwarder(struct keeper *k)
+{
+    if (k->pid == 0) return true;
+    int status;
+    (void)kill(k->pid, SIGTERM);
+    long long until = mono_ms() + GRACE_MS;
+    for (long long now = mono_ms(); now < until; now = mono_ms()) {
+        struct pollfd p = {.fd = k->log_fd, .events = POLLIN};
+        if (poll(&p, 1, (int)(until - now)) > 0 && !read_log(k)) break;
+    }
+    bool gone = reap(k, REAP_STEP_MS * 5, &status);
+    if (!gone) {
+        (void)kill(k->pid, SIGKILL);
+        gone = reap(k, REAP_MS, &status);
+    }
+    forget(k);
+    return gone;
+}
+
+/* ---- The thread. */
+
+static void destroy(struct keeper *k)
+{
+    if (k->event_fd >= 0) (void)close(k->event_fd);
+    if (k->wake_read >= 0) (void)close(k->wake_read);
+    if (k->wake_send >= 0) (void)close(k->wake_send);
+    pthread_mutex_destroy(&k->lock);
+    pthread_cond_destroy(&k->ended);
+    free(k);
+}
+
+static bool same_config(const struct keeper_config *a, const struct keeper_config *b)
+{
+    return strcmp(a->program, b->program) == 0 && strcmp(a->spool, b->spool) == 0 &&
+           strcmp(a->endpoint, b->endpoint) == 0 && strcmp(a->ca, b->ca) == 0 &&
+           strcmp(a->host_override, b->host_override) == 0 && a->tls == b->tls &&
+           a->insecure == b->insecure;
+}
+
+/* Take over what the others want. Returns false when it is to stop. */
+static bool take_wishes(struct keeper *k)
+{
+    uint64_t count;
+    ssize_t n = read(k->event_fd, &count, sizeof(count));
+    (void)n; // non-blocking, and what is wanted is in *k
+
+    pthread_mutex_lock(&k->lock);
+    bool changed = k->changed && !same_config(&k->config, &k->wanted);
+    if (changed) k->config = k->wanted;
+    k->changed = false;
+    bool stopping = k->stopping;
+    pthread_mutex_unlock(&k->lock);
+
+    if (stopping) return false;
+    if (changed) {
+        (void)end_forwarder(k);
+        k->backoff_ms = BACKOFF_MIN_MS;
+        k->start_at_ms = 0;
+    }
+    return true;
+}
+
+static int poll_timeout(const struct keeper *k)
+{
+    if (k->pid != 0 || !k->config.endpoint[0]) return -1;
+    long long wait = k->start_at_ms - mono_ms();
+    return wait > 0 ? (int)wait : 0;
+}
+
+static void *run(void *arg)
+{
+    struct keeper *k = arg;
+    while (take_wishes(k)) {
+        if (k->pid == 0 && k->config.endpoint[0] && mono_ms() >= k->start_at_ms) start(k);
+        struct pollfd p[2] = {{.fd = k->event_fd, .events = POLLIN},
+                              {.fd = k->log_fd, .events = POLLIN}};
+        (void)poll(p, 2, poll_timeout(k));
+        if (p[1].revents != 0 && k->pid != 0 && !read_log(k)) on_gone(k);
+    }
+    (void)end_forwarder(k);
+
+    pthread_mutex_lock(&k->lock);
+    k->done = true;
+    bool mine = k->abandoned;
+    pthread_cond_signal(&k->ended);
+    pthread_mutex_unlock(&k->lock);
+    if (mine) destroy(k);
+    return NULL;
+}
+
+static int start_thread(struct keeper *k)
+{
+    pthread_t thread;
+    pthread_attr_t attr;
+    sigset_t all, old;
+    (void)pthread_attr_init(&attr);
+    (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old); // signals are Slurm's
+    int rc = pthread_create(&thread, &attr, run, k);
+    if (rc == 0) (void)pthread_setname_np(thread, "deepsquare");
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    (void)pthread_attr_destroy(&attr);
+    return rc;
+}
+
+struct keeper *keeper_start(keeper_log_fn log)
+{
+    struct keeper *k = calloc(1, sizeof(*k));
+    if (!k) return NULL;
+    pthread_condattr_t attr;
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_mutex_init(&k->lock, NULL);
+    (void)pthread_cond_init(&k->ended, &attr);
+    (void)pthread_condattr_destroy(&attr);
+    k->log = log;
+    k->log_fd = k->wake_read = k->wake_send = -1;
+    k->backoff_ms = BACKOFF_MIN_MS;
+
+    int fds[2] = {-1, -1};
+    int rc = -make_pipe(fds);
+    k->wake_read = fds[0];
+    k->wake_send = fds[1];
+    k->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (rc == 0 && k->event_fd < 0) rc = errno;
+    if (rc == 0) rc = start_thread(k);
+    if (rc != 0) {
+        destroy(k);
+        errno = rc;
+        return NULL;
+    }
+    return k;
+}
+
+static void poke(struct keeper *k)
+{
+    uint64_t one = 1;
+    ssize_t n = write(k->event_fd, &one, sizeof(one));
+    (void)n; // fails only when it is set already
+}
+
+void keeper_configure(struct keeper *k, const struct keeper_config *config)
+{
+    pthread_mutex_lock(&k->lock);
+    k->wanted = *config;
+    k->changed = true;
+    pthread_mutex_unlock(&k->lock);
+    poke(k);
+}
+
+void keeper_wake(struct keeper *k)
+{
+    ssize_t n = write(k->wake_send, "", 1);
+    (void)n; // full: the forwarder has not yet looked at the last one
+}
+
+void keeper_stop(struct keeper *k)
+{
+    if (!k) return;
+    (void)close(k->wake_send); // EOF
+    k->wake_send = -1;
+
+    struct timespec until;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += KEEPER_STOP_MS / 1000;
+    until.tv_nsec += KEEPER_STOP_MS % 1000 * 1000000L;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000L;
+    }
+    pthread_mutex_lock(&k->lock);
+    k->stopping = true;
+    poke(k);
+    int rc = 0;
+    while (!k->done && rc != ETIMEDOUT)
+        rc = pthread_cond_timedwait(&k->ended, &k->lock, &until);
+    bool done = k->done;
+    k->abandoned = !done;
+    pthread_mutex_unlock(&k->lock);
+    if (done) destroy(k);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Keeps deepsquare-forwarder running beside a plugin: one thread that starts it, reads what it
+ * logs, starts it again when it dies (after 1 s, doubling to 30 s) and ends it. libc only.
+ */
+#ifndef PLUGINS_COMMON_KEEPER_H
+#define PLUGINS_COMMON_KEEPER_H
+
+#include <limits.h>
+#include <stdbool.h>
+
+enum { KEEPER_ENDPOINT_MAX = 256, KEEPER_HOST_MAX = 256 };
+
+/* What the forwarder is started with. All texts bounded and NUL-terminated; "" = not given. */
+struct keeper_config {
+    char program[PATH_MAX];
+    char spool[PATH_MAX];
+    char endpoint[KEEPER_ENDPOINT_MAX]; // "": no forwarder is run
+    char ca[PATH_MAX];
+    char host_override[KEEPER_HOST_MAX];
+    bool tls, insecure;
+};
+
+enum keeper_level { KEEPER_ERROR, KEEPER_INFO, KEEPER_DEBUG };
+
+/* Called from the keeper's thread, with one line without newline. */
+typedef void (*keeper_log_fn)(enum keeper_level level, const char *line);
+
+struct keeper;
+
+/* Start the thread; no forwarder yet. NULL if there are no resources (errno). Does not block. */
+struct keeper *keeper_start(keeper_log_fn log);
+
+/* Run the forwarder with these from now on (a running one is ended if they differ). Does not block.
+ */
+void keeper_configure(struct keeper *k, const struct keeper_config *config);
+
+/* Tell the forwarder that there is something to read. Never blocks, never raises SIGPIPE. */
+void keeper_wake(struct keeper *k);
+
+/*
+ * End forwarder and thread: KEEPER_STOP_MS at most. The forwarder gets EOF and SIGTERM, a second to
+ * flush, then SIGKILL. One that not even SIGKILL ends (its disk hangs) is left behind, and a
+ * thread with it.
+ */
+void keeper_stop(struct keeper *k);
+
+enum { KEEPER_STOP_MS = 1900 };
+
+#endif
