@@ -107,7 +107,7 @@ int abi_get_u64(struct abi_frame *f, const char *what, uint64_t *v)
 
 int abi_get_u8(struct abi_frame *f, const char *what, uint8_t *v)
 {
-    uint64_t wide;
+    uint64_t wide = 0;
     int rc = abi_get_uint(f, what, UINT8_MAX, &wide);
     if (rc == 0) *v = (uint8_t)wide;
     return rc;
@@ -115,7 +115,7 @@ int abi_get_u8(struct abi_frame *f, const char *what, uint8_t *v)
 
 int abi_get_bool(struct abi_frame *f, const char *what, bool *v)
 {
-    uint64_t wide;
+    uint64_t wide = 0;
     int rc = abi_get_uint(f, what, 1, &wide);
     if (rc == 0) *v = wide == 1;
     return rc;
@@ -163,7 +163,7 @@ int abi_skip(struct abi_frame *f, const char *what)
 
 int abi_get_tuple(struct abi_frame *f, const char *what, struct abi_frame *tuple)
 {
-    uint64_t offset;
+    uint64_t offset = 0;
     int rc = abi_get_u64(f, what, &offset);
     if (rc < 0) return rc;
     // What is dynamic lies behind the head, so no honest offset points to before the next word.
@@ -188,7 +188,7 @@ static int get_counted(struct abi_frame *f,
                        struct abi_frame *frame)
 {
     struct abi_frame at;
-    uint64_t n;
+    uint64_t n = 0;
     if (abi_get_tuple(f, what, &at) < 0 || abi_get_u64(&at, what, &n) < 0) return f->decoder->rc;
     size_t room = at.len - at.pos;
     if (n > room / unit_bytes)

@@ -5,6 +5,7 @@
  */
 #include "agent/chain/signer.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <secp256k1.h>
 #include <secp256k1_recovery.h>
@@ -66,6 +67,7 @@ static int derive_address(struct signer *s, struct error *err)
     secp256k1_pubkey key;
     uint8_t point[65], digest[KECCAK256_SIZE];
     size_t len = sizeof(point);
+    assert(s->key.data);
     if (!secp256k1_ec_pubkey_create(s->secp, &key, s->key.data) ||
         !secp256k1_ec_pubkey_serialize(s->secp, point, &len, &key, SECP256K1_EC_UNCOMPRESSED))
         return error_set(err, ERR_INVALID, "private key: it has no public key");
@@ -206,7 +208,9 @@ int signer_sign_tx(const struct signer *s,
     int rc = check_tx(tx, err);
     if (rc < 0) return rc;
     rc = digest_to_sign(tx, digest);
-    if (rc < 0) return error_set(err, rc, "transaction with %zu bytes of data: %s", tx->data_len, err_text(rc));
+    if (rc < 0)
+        return error_set(
+            err, rc, "transaction with %zu bytes of data: %s", tx->data_len, err_text(rc));
     rc = sign_digest(s, digest, &signature, err);
     if (rc < 0) return rc;
     rc = put_signed(&b, tx, &signature);
@@ -214,7 +218,8 @@ int signer_sign_tx(const struct signer *s,
     if (rc == 0)
         keccak256(b.data, b.len, hash->b);
     else
-        (void)error_set(err, rc, "transaction with %zu bytes of data: %s", tx->data_len, err_text(rc));
+        (void)error_set(
+            err, rc, "transaction with %zu bytes of data: %s", tx->data_len, err_text(rc));
     buf_free(&b);
     return rc;
 }
@@ -223,8 +228,11 @@ int signer_sign_message(
     const struct signer *s, const void *msg, size_t len, uint8_t signature[65], struct error *err)
 {
     char prefix[64];
-    int n = snprintf(prefix, sizeof(prefix), "\x19" // apart: E is a hex digit too
-"Ethereum Signed Message:\n%zu", len);
+    int n = snprintf(prefix,
+                     sizeof(prefix),
+                     "\x19" // apart: E is a hex digit too
+                     "Ethereum Signed Message:\n%zu",
+                     len);
     struct keccak k;
     uint8_t digest[KECCAK256_SIZE];
     struct signature sig;

@@ -67,24 +67,16 @@ int u256_add(struct u256 a, struct u256 b, struct u256 *out)
     return 0;
 }
 
-/* a - b modulo 2^256; returns the borrow. */
-static bool subtract(struct u256 a, struct u256 b, struct u256 *out)
-{
-    bool borrow = false;
-    for (int i = 0; i < WORDS; i++) {
-        uint64_t w;
-        bool b1 = __builtin_sub_overflow(a.w[i], b.w[i], &w);
-        bool b2 = __builtin_sub_overflow(w, (uint64_t)borrow, &w);
-        out->w[i] = w;
-        borrow = b1 || b2;
-    }
-    return borrow;
-}
-
 int u256_sub(struct u256 a, struct u256 b, struct u256 *out)
 {
     struct u256 difference;
-    if (subtract(a, b, &difference)) return ERR_LIMIT;
+    bool borrow = false;
+    for (int i = 0; i < WORDS; i++) {
+        bool b1 = __builtin_sub_overflow(a.w[i], b.w[i], &difference.w[i]);
+        bool b2 = __builtin_sub_overflow(difference.w[i], (uint64_t)borrow, &difference.w[i]);
+        borrow = b1 || b2;
+    }
+    if (borrow) return ERR_LIMIT;
     *out = difference;
     return 0;
 }
@@ -107,16 +99,14 @@ int u256_mul(struct u256 a, struct u256 b, struct u256 *out)
     return 0;
 }
 
-/* v = 2 v + low, modulo 2^256; returns the bit that was shifted out. */
-static bool shift_in(struct u256 *v, bool low)
+/* v = 2 v + low, modulo 2^256. */
+static void shift_in(struct u256 *v, uint64_t low)
 {
-    bool carry = low;
     for (int i = 0; i < WORDS; i++) {
-        bool high = v->w[i] >> (WORD_BITS - 1);
-        v->w[i] = v->w[i] << 1 | carry;
-        carry = high;
+        uint64_t high = v->w[i] >> (WORD_BITS - 1);
+        v->w[i] = v->w[i] << 1 | low;
+        low = high;
     }
-    return carry;
 }
 
 int u256_div(struct u256 a, struct u256 b, struct u256 *quotient, struct u256 *remainder)
@@ -124,11 +114,10 @@ int u256_div(struct u256 a, struct u256 b, struct u256 *quotient, struct u256 *r
     if (u256_is_zero(b)) return ERR_LIMIT;
     struct u256 q = {{0}}, r = {{0}};
     for (int i = BITS - 1; i >= 0; i--) {
-        // A bit shifted out of r means r >= 2^256 > b; the wrapped difference is then right too.
-        bool over = shift_in(&r, a.w[i / WORD_BITS] >> (i % WORD_BITS) & 1);
-        bool fits = over || u256_cmp(r, b) >= 0;
-        if (fits) (void)subtract(r, b, &r);
-        (void)shift_in(&q, fits);
+        // r is at most the bits of `a` above this one, so nothing is shifted out.
+        shift_in(&r, a.w[i / WORD_BITS] >> (i % WORD_BITS) & 1);
+        bool fits = u256_sub(r, b, &r) == 0;
+        shift_in(&q, fits);
     }
     if (quotient) *quotient = q;
     if (remainder) *remainder = r;

@@ -322,6 +322,29 @@ static void truncated(void **state)
     }
 }
 
+/* What is skipped must still be what the ABI says. */
+static void broken_affinity(void **state)
+{
+    (void)state;
+    static const uint8_t op[] = {'=', '=', 0, 0, 0};
+    struct bytes data = unhex(VECTOR_EVENT_CLAIM);
+    struct chain_event e = {.kind = CHAIN_EVENT_NONE};
+    struct error err = {0};
+    uint8_t *at = memmem(data.data, data.len, op, sizeof(op));
+    assert_non_null(at);
+    at[2] = 1;
+    assert_int_equal(decode_event(CHAIN_EVENT_CLAIM, data.data, data.len, &e, &err), ERR_PROTO);
+    assert_non_null(strstr(err.text, "affinity op"));
+    at[2] = 0;
+    uint8_t *value = memmem(data.data, data.len, "linux", 5);
+    assert_non_null(value);
+    value[-1] = 200; // its length: it reaches over what follows
+    assert_int_equal(decode_event(CHAIN_EVENT_CLAIM, data.data, data.len, &e, &err), ERR_PROTO);
+    value[-1] = 5;
+    assert_int_equal(decode_event(CHAIN_EVENT_CLAIM, data.data, data.len, &e, &err), 0);
+    free(data.data);
+}
+
 static void jobs(void **state)
 {
     (void)state;
@@ -597,6 +620,7 @@ int main(void)
         cmocka_unit_test(events_of_others),
         cmocka_unit_test(oversized_location),
         cmocka_unit_test(truncated),
+        cmocka_unit_test(broken_affinity),
         cmocka_unit_test(jobs),
         cmocka_unit_test(broken_jobs),
         cmocka_unit_test(last_error_text),
