@@ -199,6 +199,7 @@ static void check_mode(struct options_loader *l, int fd)
 
 static void read_lines(struct options_loader *l, struct buf *b)
 {
+    if (b->len == 0) return;
     char *p = (char *)b->data, *end = p + b->len;
     for (unsigned int line = 1; p < end; line++) {
         char *newline = memchr(p, '\n', (size_t)(end - p));

@@ -1019,6 +1019,17 @@ static void the_form_of_the_file(void **state)
     }
 }
 
+static void an_empty_file_is_fine(void **state)
+{
+    struct run r;
+    load_conf(&r, "", 0);
+    assert_runs(&r);
+    run_end(&r);
+    load_conf(&r, "\n", 1);
+    assert_runs(&r);
+    run_end(&r);
+}
+
 static void errors_of_the_file_name_the_line(void **state)
 {
     struct run r;
@@ -1280,6 +1291,7 @@ int main(void)
         cmocka_unit_test(bad_secrets_are_named_not_shown),
         cmocka_unit_test(secret_files_must_be_private),
         cmocka_unit_test(the_form_of_the_file),
+        cmocka_unit_test(an_empty_file_is_fine),
         cmocka_unit_test(errors_of_the_file_name_the_line),
         cmocka_unit_test(the_file_must_be_there_if_asked_for),
         cmocka_unit_test(a_flood_of_errors_is_cut),
