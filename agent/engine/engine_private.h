@@ -28,6 +28,7 @@ struct live_job {
 struct live_tx {
     struct tx row;
     struct live_tx *next;
+    bool waiting; // the sender had no room for it: again at the next poll
 };
 
 /* What is done once the turn is committed. */
@@ -116,6 +117,7 @@ void engine_job_set_end(struct job *job,
 void engine_outbox_load(struct engine *e, const struct tx *row);
 void engine_outbox_free(struct engine *e);
 void engine_outbox_resume(struct engine *e); // hand everything open to the sender
+void engine_outbox_retry(struct engine *e);  // and what it had no room for
 void engine_outbox_claim(struct engine *e);  // as many claims as the queue and the limits allow
 void engine_outbox_report(struct engine *e, struct live_job *j);
 bool engine_outbox_has_hash(const struct engine *e, const struct eth_hash *tx);

@@ -174,6 +174,7 @@ void engine_on_chain_ready(struct engine *e, struct mail *m)
 void engine_on_chain_poll(struct engine *e, struct mail *m)
 {
     e->poll = ((const struct poll_mail *)m)->poll;
+    engine_outbox_retry(e);
     if (e->chain_up) engine_outbox_claim(e);
 }
 

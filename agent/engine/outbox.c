@@ -87,11 +87,11 @@ static void hand_over(struct engine *e, struct action *a)
         rc = chain_tx_prepare(
             e->chain, t->row.id, &e->o.chain.metascheduler, t->row.data, t->row.data_len);
     }
+    t->waiting = rc < 0;
     if (rc < 0)
-        log_job_error(t->row.job[0] ? t->row.job : NULL,
-                      "%s (transaction %" PRIu64 ") cannot be handed to the sender: %s",
+        log_job_debug(t->row.job[0] ? t->row.job : NULL,
+                      "%s waits for the sender: %s",
                       tx_kind_name(t->row.kind),
-                      t->row.id,
                       err_text(rc));
 }
 
@@ -108,6 +108,12 @@ void engine_outbox_resume(struct engine *e)
 {
     for (struct live_tx *t = e->txs; t; t = t->next)
         hand_over_after_commit(e, t);
+}
+
+void engine_outbox_retry(struct engine *e)
+{
+    for (struct live_tx *t = e->txs; t; t = t->next)
+        if (t->waiting) hand_over_after_commit(e, t);
 }
 
 /* Store a call that is to be made; `job` is "" for a claim. */
