@@ -80,6 +80,20 @@ static int skip_affinity(struct abi_frame *f)
 }
 
 /* The struct JobDefinition, behind an offset. */
+/*
+ * The customer's own text. One that we could not use must not hide the claim: the job would stay
+ * SCHEDULED for ever. It is empty then, and the job fails for that reason.
+ */
+static void get_location(struct abi_frame *f, struct chain_claim *c)
+{
+    const uint8_t *text;
+    size_t len;
+    if (abi_get_bytes(f, "batchLocationHash", f->len, &text, &len) < 0) return;
+    if (len >= sizeof(c->location_hash) || memchr(text, '\0', len)) len = 0;
+    memcpy(c->location_hash, text, len);
+    c->location_hash[len] = '\0';
+}
+
 static int get_definition(struct abi_frame *f, struct chain_claim *c)
 {
     struct abi_frame d;
@@ -89,7 +103,7 @@ static int get_definition(struct abi_frame *f, struct chain_claim *c)
     (void)abi_get_u64(&d, "memPerCpu", &c->mem_per_cpu_mb);
     (void)abi_get_u64(&d, "cpusPerTask", &c->cpus_per_task);
     (void)abi_get_u64(&d, "ntasks", &c->ntasks);
-    (void)abi_get_string(&d, "batchLocationHash", c->location_hash, sizeof(c->location_hash));
+    get_location(&d, c);
     (void)abi_get_u8(&d, "storageType", &c->storage_type);
     rc = skip_uses(&d);
     return rc < 0 ? rc : skip_affinity(&d);

@@ -32,7 +32,7 @@ const char *chain_job_status_name(unsigned int status);
 
 enum { CHAIN_LOCATION_MAX = 1024, CHAIN_ERROR_TEXT_MAX = 512 };
 
-/* What a ClaimJobEvent says. Strings longer than their field make the event undecodable. */
+/* What a ClaimJobEvent says. */
 struct chain_claim {
     struct eth_address customer;
     struct eth_address provider;
@@ -42,7 +42,7 @@ struct chain_claim {
     uint64_t cpus_per_task;
     uint64_t ntasks;
     uint8_t storage_type;
-    char location_hash[CHAIN_LOCATION_MAX]; // batchLocationHash
+    char location_hash[CHAIN_LOCATION_MAX]; // batchLocationHash; "" if too long or with a NUL
 };
 
 enum chain_event_kind {

@@ -207,6 +207,7 @@ static const char *claim_fault(const struct chain_claim *c)
     if (c->ntasks > COUNT_MAX || c->cpus_per_task > COUNT_MAX || c->mem_per_cpu_mb > COUNT_MAX ||
         c->gpus > COUNT_MAX)
         return "tasks, CPUs, memory or GPUs are out of range";
+    if (!c->location_hash[0]) return "it names no script (batchLocationHash is empty or unusable)";
     return NULL;
 }
 
