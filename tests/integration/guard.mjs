@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Wrong input, and people who wish others ill.
+import { writeFileSync, statSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { assert, checkOnce, runJob, runTests, startAgent, test, waitFor } from './lib.mjs';
+import { run } from '../devnet/process.mjs';
+
+const again = (grid, args = []) =>
+    run([grid.options.agent, ...grid.agentArgs(), ...args], { env: grid.agentEnv(), timeoutMs: 15000 });
+
+test('a second agent on the same state directory names the first', async (grid) => {
+    const other = await again(grid, ['--grpc.listen-address=127.0.0.1:0']);
+    assert.notEqual(other.code, 0);
+    assert.match(other.stderr, new RegExp(`process ${grid.agent.pid}\\b`));
+    assert.ok(grid.agent.alive);
+});
+
+test('a port that is in use is told', async (grid) => {
+    const other = await again(grid, [`--state-dir=${grid.path('agent', 'other')}`]);
+    assert.notEqual(other.code, 0);
+    assert.match(other.stderr, new RegExp(`127.0.0.1:${grid.ports.agent}`));
+});
+
+test('the state of another contract is refused', async (grid) => {
+    await grid.agent.stop();
+    const other = await again(grid, ['--metascheduler.smart-contract=0x00000000000000000000000000000000000000aa']);
+    assert.notEqual(other.code, 0);
+    assert.match(other.stderr, /belongs to contract/);
+    await startAgent(grid);
+});
+
+test('nothing of a secret is in the log, the arguments or the store', async (grid) => {
+    await runJob(grid);
+    const key = grid.chain.wallets.provider.privateKey.slice(2);
+    const ssh = readFileSync(grid.path('ssh', 'agent.base64'), 'utf8').trim();
+    const state = grid.path('agent', 'state');
+    const texts = [grid.agent.log(), readFileSync(`/proc/${grid.agent.pid}/cmdline`, 'latin1'),
+        ...readdirSync(state).map((name) => readFileSync(join(state, name), 'latin1'))];
+    for (const text of texts) {
+        assert.ok(!text.toLowerCase().includes(key.toLowerCase()));
+        assert.ok(!text.includes(Buffer.from(key, 'hex').toString('latin1')));
+        assert.ok(!text.includes(ssh.slice(0, 60)));
+    }
+    for (const name of readdirSync(state)) assert.equal(statSync(join(state, name)).mode & 0o077, 0, name);
+});
+
+test('a user who names his job like another\'s gets nowhere', async (grid) => {
+    const id = await grid.requestJob({ script: '#!/bin/sh\nsleep 4\nexit 7\n' });
+    await grid.waitStatus(id, 'RUNNING', 20000);
+    // Bob, who has an account, submits a job with Alice's name and our mark, which ends at once.
+    const bob = grid.userOf('bob').name;
+    await grid.slurm.command(['sbatch', '--job-name', id, '--comment', 'supervisor x', '--output', '/dev/null', '--chdir', '/tmp', '--wrap', 'exit 0'], { as: bob });
+    await grid.agent.waitLog(new RegExp(`security: refused an event.*${id}`), 20000);
+    const job = await grid.waitStatus(id, 'FAILED', 30000);
+    assert.equal(Number(job.exitCode), 7);
+    await checkOnce(grid, id, { slurmJobs: 2 });
+});
+
+test('a user who named his job like another\'s before is not adopted', async (grid) => {
+    const next = `0x${(BigInt(await grid.requestJob({ schedule: false })) + 1n).toString(16).padStart(64, '0')}`;
+    const bob = grid.userOf('bob').name;
+    await grid.slurm.command(['sbatch', '--job-name', next, '--comment', 'supervisor x', '--output', '/dev/null', '--chdir', '/tmp', '--wrap', 'sleep 30'], { as: bob });
+    const job = await runJob(grid, { script: '#!/bin/sh\nexit 8\n' }, { status: 'FAILED', exitCode: 8, slurmJobs: 2 });
+    assert.equal(job.id, next);
+});
+
+test('a login node with another host key gets no script', async (grid) => {
+    await grid.agent.stop();
+    const wrong = grid.path('agent', 'wrong_known_hosts');
+    const made = await run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', grid.path('agent', 'wrong_key')]);
+    assert.equal(made.code, 0);
+    const pub = readFileSync(grid.path('agent', 'wrong_key.pub'), 'utf8').split(' ').slice(0, 2).join(' ');
+    writeFileSync(wrong, `[127.0.0.1]:${grid.ports.sshd} ${pub}\n`);
+    await startAgent(grid, [`--slurm.ssh.known-hosts=${wrong}`]);
+    await grid.agent.waitLog(/Slurm cannot be used: .*key/i, 15000);
+    const id = await grid.requestJob();
+    await new Promise((done) => setTimeout(done, 1500));
+    assert.equal((await grid.job(id)).status, 'META_SCHEDULED'); // no new claims while Slurm is away
+    await grid.agent.stop();
+    await startAgent(grid);
+    await grid.waitStatus(id, 'FINISHED', 30000);
+});
+
+test('the provider is not approved: no claim, a clear word, and it goes on by itself', async (grid) => {
+    await grid.chain.send('operator', 'ProviderManager', 'ban', [grid.chain.wallets.provider.address]);
+    const before = grid.agent.logSize();
+    const id = await grid.requestJob();
+    await grid.agent.waitLog(/does not let us claim: ProviderNotJoined/, 15000, before);
+    await grid.chain.send('operator', 'ProviderManager', 'unban', [grid.chain.wallets.provider.address]);
+    await grid.agent.stop(); // else it would pause for a minute
+    await startAgent(grid);
+    await grid.waitStatus(id, 'FINISHED', 30000);
+    await checkOnce(grid, id);
+});
+
+test('another transaction of the same key takes a nonce', async (grid) => {
+    const id = await grid.requestJob({ script: '#!/bin/sh\nsleep 2\n' });
+    await grid.waitStatus(id, 'RUNNING', 20000);
+    for (let i = 0; i < 3; i++) await grid.chain.sendData('provider', grid.chain.wallets.alice.address, '0x', { value: 1n });
+    await grid.waitStatus(id, 'FINISHED', 30000);
+    await checkOnce(grid, id);
+    await runJob(grid);
+});
+
+test('the agent refuses events of names that are none, and of jobs it does not know', async (grid) => {
+    // By the plugin: a job of ours by its mark, with a name that is not an id.
+    const user = grid.userOf('carol').name;
+    await grid.slurm.command(['sbatch', '--job-name', 'not an id', '--comment', 'supervisor x', '--output', '/dev/null', '--chdir', '/tmp', '--wrap', 'true'], { as: user });
+    await waitFor('the job has not ended', async () => (await grid.slurmJobs()).some((job) => job.JobName === 'not an id' && job.JobState === 'COMPLETED'), 20000);
+    await runJob(grid); // the spool behind it is delivered all the same
+});
+
+await runTests();

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What the integration tests share: TAP, a grid with the agent on it, and the invariants of
+// doc/architecture.md that must hold after whatever happened.
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { Grid, CREDIT, sleep, waitFor } from '../devnet/grid.mjs';
+
+export { assert, CREDIT, sleep, waitFor };
+
+const build = process.env.AGENT_BUILD;
+if (!build) throw new Error('AGENT_BUILD: the directory in which make was run');
+
+const tests = [];
+export const test = (name, fn) => tests.push({ name, fn });
+
+export const newGrid = (options = {}) =>
+    new Grid({
+        agent: join(build, 'deepsquare-agent'),
+        pluginDir: join(build, '.libs'),
+        forwarder: join(build, 'deepsquare-forwarder'),
+        ...options,
+    });
+
+// A short Slurm time-out: after a crash a submission may be tried again only when it is over.
+export const AGENT_ARGS = ['--slurm.timeout=3s', '--slurm.query-interval=500ms'];
+
+/** Runs the tests one after the other on one grid; the agent runs at the start of each. */
+export async function runTests(options = {}) {
+    const grid = newGrid(options);
+    let failed = 0;
+    console.log(`1..${tests.length}`);
+    try {
+        await grid.start();
+        for (const [i, { name, fn }] of tests.entries()) {
+            const began = Date.now();
+            try {
+                if (!grid.agent.alive) await grid.startAgent({ args: AGENT_ARGS });
+                await fn(grid);
+                console.log(`ok ${i + 1} - ${name} (${Date.now() - began} ms)`);
+            } catch (error) {
+                failed++;
+                console.log(`not ok ${i + 1} - ${name} (${Date.now() - began} ms)`);
+                const logs = `${error.stack}\n--- agent:\n${grid.agent.tail(40)}\n--- slurmctld:\n${grid.slurmctld.tail(8)}`;
+                console.log(logs.replace(/^/gm, '# '));
+            }
+        }
+    } catch (error) {
+        console.log(`Bail out! ${String(error.stack).replace(/\n/g, ' | ')}`);
+        failed++;
+    } finally {
+        await grid.stop().catch((error) => console.log(`# stop: ${error.message}`));
+    }
+    process.exit(failed ? 1 : 0);
+}
+
+/** Minutes that the contract billed, from what it took. */
+export function minutesBilled(grid, job, size = {}) {
+    const price = grid.price(size);
+    const cost = BigInt(job.cost.finalCost);
+    assert.equal(cost % price, 0n, `${cost} is not a whole number of minutes at ${price}`);
+    return Number(cost / price);
+}
+
+/**
+ * Invariants: exactly `slurmJobs` Slurm jobs of that name, exactly one final status on chain, RUNNING
+ * before it if `ran`, and none of it twice.
+ */
+export async function checkOnce(grid, id, { slurmJobs = 1, ran = true } = {}) {
+    const named = (await grid.slurmJobs()).filter((job) => job.JobName === id);
+    assert.equal(named.length, slurmJobs, `Slurm jobs named ${id}`);
+    const moves = (await grid.events({ name: 'JobTransitionEvent', jobId: id })).map((e) => Number(e.args._to));
+    assert.equal(moves.filter((to) => to >= 4).length, 1, `final transitions: ${moves}`);
+    assert.equal(moves.filter((to) => to === 3).length, ran ? 1 : 0, `RUNNING transitions: ${moves}`);
+    const claims = await grid.events({ name: 'ClaimJobEvent', jobId: id });
+    assert.equal(claims.length, 1, 'claims');
+}
+
+/** Requests a job, waits for its end and checks everything about it; returns the job on chain. */
+export async function runJob(grid, request = {}, wanted = {}) {
+    const { status = 'FINISHED', exitCode = 0, timeoutMs = 40000, slurmJobs, ran } = wanted;
+    const id = await grid.requestJob(request);
+    const job = await grid.waitStatus(id, status, timeoutMs);
+    assert.equal(Number(job.exitCode), exitCode);
+    await checkOnce(grid, id, { slurmJobs, ran });
+    return { id, ...job };
+}
+
+/** The agent is killed without warning; starting it again is the next thing that a test does. */
+export async function killAgent(grid) {
+    await grid.agent.kill('SIGKILL');
+    await waitFor('the agent is still alive', () => !grid.agent.alive, 5000);
+}
+
+export const startAgent = (grid, args = []) => grid.startAgent({ args: [...AGENT_ARGS, ...args] });
