@@ -1,0 +1,1164 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The watcher and the sender against a node made of a few variables, which can lie, stall and
+ * forget as real ones do only by chance.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <json-c/json.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/chain/chain.h"
+#include "agent/util/clock.h"
+#include "agent/util/hex.h"
+#include "agent/util/log.h"
+#include "agent/util/thread.h"
+#include "tests/unit/http_stub.h"
+
+enum { NODE_TXS = 8, NODE_LOGS = 16, SEEN_MAX = 512, PATIENCE_MS = 8000 };
+
+#define METASCHEDULER "0x00000000000000000000000000000000000000aa"
+#define JOBS          "0x00000000000000000000000000000000000000bb"
+#define QUEUES        "0x00000000000000000000000000000000000000cc"
+#define MANAGER       "0x00000000000000000000000000000000000000dd"
+#define PROVIDER      "0x00000000000000000000000000000000000000ee"
+#define TRANSITION    "0x0bba917f0a1e0fc0d51a75273e7088a4dfecb010699e60ac9c58526429f6c37f"
+#define CLAIM         "0xc8d7c7c2914e1aa1462fe7999f8a18a0f1043d7d94ab692c3ac9af846f1be8c7"
+#define WORD1         "0000000000000000000000000000000000000000000000000000000000000001"
+#define WORD2         "0000000000000000000000000000000000000000000000000000000000000002"
+#define WORD5         "0000000000000000000000000000000000000000000000000000000000000005"
+#define INVALID_2_5   "0x2fef82f8" WORD2 WORD5
+#define INVALID_JOB   "0x71c8f460"
+
+struct node_tx {
+    bool known;     // in the pool
+    uint64_t block; // 0: not mined
+    bool failed;
+    unsigned int sends;
+};
+
+struct node_log {
+    uint64_t block;
+    const char *address, *topic, *data;
+    bool removed;
+};
+
+/* The node. Guarded by `lock`, as is what the callbacks saw. */
+struct node {
+    uint64_t chain_id, head, nonce, queues[3];
+    bool queues_revert, no_base_fee, no_tip;
+    const char *estimate_error; // an error object, or NULL
+    const char *send_error;
+    const char *call_error; // of eth_call on the JobRepository, and of replays
+    uint64_t logs_span_max; // blocks per eth_getLogs; 0: any
+    int status;             // HTTP
+    const char *garbage;    // the whole answer, or NULL
+    bool hang;
+    struct node_tx txs[NODE_TXS]; // raw transaction i is the byte i, its hash ends in that byte
+    struct node_log logs[NODE_LOGS];
+    size_t log_count;
+    unsigned int requests, estimates, max_estimates; // the latter: in one HTTP request
+    char sent[NODE_TXS * 8 + 1];                     // numbers of the sent ones, in order
+};
+
+enum seen_kind {
+    SEEN_READY = 1,
+    SEEN_POLL,
+    SEEN_LOGS,
+    SEEN_DOWN,
+    SEEN_PREPARED,
+    SEEN_REJECTED,
+    SEEN_MINED,
+    SEEN_SUPERSEDED
+};
+
+struct seen {
+    enum seen_kind kind;
+    uint64_t id, from, to;
+    size_t count;
+    struct chain_ready ready;
+    struct chain_poll poll;
+    struct chain_fees fees;
+    struct chain_receipt receipt;
+    struct chain_event event; // the first
+    char text[600], name[64];
+};
+
+struct fixture {
+    struct http_stub *stub;
+    struct chain *chain;
+    struct chain_options options;
+    char endpoint[64];
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct node node;
+    struct seen seen[SEEN_MAX];
+    size_t seen_count;
+};
+
+/* ---- the node ---- */
+
+static const char *quantity(uint64_t n)
+{
+    static __thread char text[32];
+    (void)snprintf(text, sizeof(text), "\"0x%llx\"", (unsigned long long)n);
+    return text;
+}
+
+static void put_word_call(struct buf *out, const char *address)
+{
+    buf_putf(out, "\"result\":\"0x000000000000000000000000%s\"", address + 2);
+}
+
+static void put_call(struct node *n, struct buf *out, const char *to, const char *data)
+{
+    static const char *const sizes[] = {"0x79490261", "0x4c2a0b7b", "0xc3345ca3"};
+    if (strncmp(data, "0x7c8fce23", 10) == 0) {
+        put_word_call(out, JOBS);
+        return;
+    }
+    if (strncmp(data, "0xe2eaf3e7", 10) == 0) {
+        put_word_call(out, QUEUES);
+        return;
+    }
+    if (strncmp(data, "0x13151ec9", 10) == 0) {
+        put_word_call(out, MANAGER);
+        return;
+    }
+    for (int i = 0; i < 3 && strcmp(to, QUEUES) == 0 && !n->queues_revert; i++) {
+        if (strncmp(data, sizes[i], 10) != 0) continue;
+        buf_putf(out, "\"result\":\"0x%064llx\"", (unsigned long long)n->queues[i]);
+        return;
+    }
+    buf_putf(out,
+             "\"error\":%s",
+             n->call_error ? n->call_error : "{\"code\":3,\"message\":\"execution reverted\"}");
+}
+
+static void put_log(struct buf *out, const struct node_log *l, size_t index)
+{
+    buf_putf(out,
+             "%s{\"address\":\"%s\",\"topics\":[\"%s\"],\"data\":\"%s\",\"blockNumber\":\"0x%llx\","
+             "\"logIndex\":\"0x%zx\",\"blockHash\":\"0x%064llx\",\"transactionHash\":\"0x%064x\","
+             "\"removed\":%s}",
+             out->data[out->len - 1] == '[' ? "" : ",",
+             l->address,
+             l->topic,
+             l->data,
+             (unsigned long long)l->block,
+             index,
+             (unsigned long long)l->block,
+             77,
+             l->removed ? "true" : "false");
+}
+
+static void put_logs(struct node *n, struct buf *out, struct json_object *filter)
+{
+    const char *from_text = json_object_get_string(json_object_object_get(filter, "fromBlock"));
+    const char *to_text = json_object_get_string(json_object_object_get(filter, "toBlock"));
+    struct u256 f, t;
+    uint64_t from = 0, to = 0;
+    (void)(u256_parse(from_text, &f) || u256_parse(to_text, &t));
+    (void)(u256_to_u64(f, &from) || u256_to_u64(t, &to));
+    if (n->logs_span_max && to - from + 1 > n->logs_span_max) {
+        buf_puts(out, "\"error\":{\"code\":-32005,\"message\":\"too many results\"}");
+        return;
+    }
+    buf_puts(out, "\"result\":[");
+    for (size_t i = n->log_count; i-- > 0;) // backwards: the order is not the node's to give
+        if (n->logs[i].block >= from && n->logs[i].block <= to) put_log(out, &n->logs[i], i);
+    buf_puts(out, "]");
+}
+
+/* The transaction whose hash or raw bytes these are: the last byte says. */
+static struct node_tx *find_tx(struct node *n, const char *hex)
+{
+    size_t len = strlen(hex);
+    int i = len > 0 ? hex_digit(hex[len - 1]) : -1;
+    return i >= 0 && i < NODE_TXS ? &n->txs[i] : NULL;
+}
+
+static void put_send(struct node *n, struct buf *out, const char *raw)
+{
+    struct node_tx *tx = find_tx(n, raw);
+    size_t len = strlen(n->sent);
+    tx->sends++;
+    if (len + 2 < sizeof(n->sent)) n->sent[len] = raw[strlen(raw) - 1];
+    if (n->send_error) {
+        buf_putf(out, "\"error\":%s", n->send_error);
+        return;
+    }
+    tx->known = true;
+    buf_putf(out, "\"result\":\"0x%064zx\"", (size_t)(tx - n->txs));
+}
+
+static void put_receipt(struct node *n, struct buf *out, const char *hash)
+{
+    const struct node_tx *tx = find_tx(n, hash);
+    if (tx->block == 0) {
+        buf_puts(out, "\"result\":null");
+        return;
+    }
+    buf_putf(
+        out,
+        "\"result\":{\"transactionHash\":\"%s\",\"status\":\"0x%d\",\"blockNumber\":\"0x%llx\","
+        "\"blockHash\":\"0x%064llx\",\"logs\":[",
+        hash,
+        tx->failed ? 0 : 1,
+        (unsigned long long)tx->block,
+        (unsigned long long)tx->block);
+    struct node_log log = {tx->block, JOBS, TRANSITION, "0x" WORD1 WORD1 WORD2, false};
+    if (!tx->failed) put_log(out, &log, 3);
+    buf_puts(out, "]}");
+}
+
+static void put_tx(struct node *n, struct buf *out, const char *hash)
+{
+    const struct node_tx *tx = find_tx(n, hash);
+    if (tx->known || tx->block)
+        buf_puts(out, "\"result\":{\"to\":\"" METASCHEDULER "\",\"input\":\"0x01020304\"}");
+    else
+        buf_puts(out, "\"result\":null");
+}
+
+static void put_block(struct node *n, struct buf *out, uint64_t number)
+{
+    buf_putf(out,
+             "\"result\":{\"number\":\"0x%llx\",\"timestamp\":\"0x%llx\"%s}",
+             (unsigned long long)number,
+             (unsigned long long)(1000 + number),
+             n->no_base_fee ? "" : ",\"baseFeePerGas\":\"0x64\"");
+}
+
+static void put_answer(struct node *n, struct buf *out, struct json_object *q, unsigned int *gas)
+{
+    const char *method = json_object_get_string(json_object_object_get(q, "method"));
+    struct json_object *params = json_object_object_get(q, "params");
+    struct json_object *first = json_object_array_get_idx(params, 0);
+    const char *text =
+        json_object_is_type(first, json_type_string) ? json_object_get_string(first) : "";
+    buf_putf(out,
+             "{\"jsonrpc\":\"2.0\",\"id\":%d,",
+             json_object_get_int(json_object_object_get(q, "id")));
+    if (strcmp(method, "eth_chainId") == 0)
+        buf_putf(out, "\"result\":%s", quantity(n->chain_id));
+    else if (strcmp(method, "eth_blockNumber") == 0)
+        buf_putf(out, "\"result\":%s", quantity(n->head));
+    else if (strcmp(method, "eth_getTransactionCount") == 0)
+        buf_putf(out, "\"result\":%s", quantity(n->nonce));
+    else if (strcmp(method, "eth_gasPrice") == 0)
+        buf_puts(out, "\"result\":\"0x7\"");
+    else if (strcmp(method, "eth_maxPriorityFeePerGas") == 0)
+        buf_puts(out,
+                 n->no_tip ? "\"error\":{\"code\":-32601,\"message\":\"method not found\"}"
+                           : "\"result\":\"0x5\"");
+    else if (strcmp(method, "eth_getBlockByNumber") == 0)
+        put_block(n, out, n->head);
+    else if (strcmp(method, "eth_getBlockByHash") == 0)
+        put_block(n, out, (uint64_t)hex_digit(text[65])); // blocks of receipts are below 16
+    else if (strcmp(method, "eth_getLogs") == 0)
+        put_logs(n, out, first);
+    else if (strcmp(method, "eth_getTransactionReceipt") == 0)
+        put_receipt(n, out, text);
+    else if (strcmp(method, "eth_getTransactionByHash") == 0)
+        put_tx(n, out, text);
+    else if (strcmp(method, "eth_sendRawTransaction") == 0)
+        put_send(n, out, text);
+    else if (strcmp(method, "eth_estimateGas") == 0) {
+        n->estimates++;
+        if (++*gas > n->max_estimates) n->max_estimates = *gas;
+        buf_putf(out,
+                 "%s%s",
+                 n->estimate_error ? "\"error\":" : "\"result\":\"0x186a0\"",
+                 n->estimate_error ? n->estimate_error : "");
+    } else if (strcmp(method, "eth_call") == 0)
+        put_call(n,
+                 out,
+                 json_object_get_string(json_object_object_get(first, "to")),
+                 json_object_get_string(json_object_object_get(first, "data")));
+    else
+        buf_puts(out, "\"error\":{\"code\":-32601,\"message\":\"what?\"}");
+    buf_puts(out, "}");
+}
+
+static void node_answer(struct node *n, const char *body, struct http_stub_reply *r)
+{
+    struct json_object *q = json_tokener_parse(body);
+    unsigned int gas = 0;
+    n->requests++;
+    r->status = n->status;
+    if (n->hang) r->delay_ms = 60000;
+    if (n->garbage) {
+        buf_puts(&r->body, n->garbage);
+    } else if (json_object_is_type(q, json_type_array)) {
+        buf_puts(&r->body, "[");
+        for (size_t i = json_object_array_length(q); i-- > 0;) { // last first
+            put_answer(n, &r->body, json_object_array_get_idx(q, i), &gas);
+            if (i > 0) buf_puts(&r->body, ",");
+        }
+        buf_puts(&r->body, "]");
+    } else {
+        put_answer(n, &r->body, q, &gas);
+    }
+    json_object_put(q);
+}
+
+static void handle(void *ctx, const struct http_stub_request *q, struct http_stub_reply *r)
+{
+    struct fixture *f = ctx;
+    pthread_mutex_lock(&f->lock);
+    node_answer(&f->node, q->body, r);
+    pthread_mutex_unlock(&f->lock);
+}
+
+/* ---- what the callbacks saw ---- */
+
+static void note(struct fixture *f, const struct seen *s)
+{
+    pthread_mutex_lock(&f->lock);
+    if (f->seen_count < SEEN_MAX) f->seen[f->seen_count++] = *s;
+    pthread_cond_broadcast(&f->changed);
+    pthread_mutex_unlock(&f->lock);
+}
+
+static void on_ready(void *ctx, const struct chain_ready *ready)
+{
+    struct seen s = {.kind = SEEN_READY, .ready = *ready};
+    note(ctx, &s);
+}
+
+static void on_poll(void *ctx, const struct chain_poll *poll)
+{
+    struct seen s = {.kind = SEEN_POLL, .poll = *poll};
+    note(ctx, &s);
+}
+
+static void
+on_logs(void *ctx, uint64_t from, uint64_t to, const struct chain_event *events, size_t count)
+{
+    struct seen s = {.kind = SEEN_LOGS, .from = from, .to = to, .count = count};
+    if (count) s.event = events[0];
+    for (size_t i = 1; i < count; i++)
+        if (events[i].block < events[i - 1].block ||
+            (events[i].block == events[i - 1].block &&
+             events[i].log_index <= events[i - 1].log_index))
+            s.count = SIZE_MAX; // out of order
+    note(ctx, &s);
+}
+
+static void on_down(void *ctx, const struct error *err)
+{
+    struct seen s = {.kind = SEEN_DOWN};
+    (void)snprintf(s.text, sizeof(s.text), "%s", err->text);
+    note(ctx, &s);
+}
+
+static void on_prepared(void *ctx, uint64_t id, const struct chain_fees *fees)
+{
+    struct seen s = {.kind = SEEN_PREPARED, .id = id, .fees = *fees};
+    note(ctx, &s);
+}
+
+static void on_rejected(void *ctx, uint64_t id, const char *name, const char *text)
+{
+    struct seen s = {.kind = SEEN_REJECTED, .id = id};
+    (void)snprintf(s.name, sizeof(s.name), "%s", name);
+    (void)snprintf(s.text, sizeof(s.text), "%s", text);
+    note(ctx, &s);
+}
+
+static void on_mined(void *ctx, uint64_t id, const struct chain_receipt *receipt)
+{
+    struct seen s = {.kind = SEEN_MINED, .id = id, .receipt = *receipt};
+    s.count = receipt->event_count;
+    if (s.count) s.event = receipt->events[0];
+    note(ctx, &s);
+}
+
+static void on_superseded(void *ctx, uint64_t id)
+{
+    struct seen s = {.kind = SEEN_SUPERSEDED, .id = id};
+    note(ctx, &s);
+}
+
+static const struct chain_ops ops = {.ready = on_ready,
+                                     .poll = on_poll,
+                                     .logs = on_logs,
+                                     .down = on_down,
+                                     .tx_prepared = on_prepared,
+                                     .tx_rejected = on_rejected,
+                                     .tx_mined = on_mined,
+                                     .tx_superseded = on_superseded};
+
+static size_t count_seen(const struct fixture *f, enum seen_kind kind)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < f->seen_count; i++)
+        if (f->seen[i].kind == kind) n++;
+    return n;
+}
+
+static size_t seen_count(struct fixture *f, enum seen_kind kind)
+{
+    pthread_mutex_lock(&f->lock);
+    size_t n = count_seen(f, kind);
+    pthread_mutex_unlock(&f->lock);
+    return n;
+}
+
+/* Wait for the nth (from 1) of a kind. */
+static struct seen wait_seen_at(struct fixture *f, enum seen_kind kind, size_t nth, int line)
+{
+    long long until = clock_mono_ms() + PATIENCE_MS;
+    int rc = 0;
+    pthread_mutex_lock(&f->lock);
+    while (count_seen(f, kind) < nth && rc == 0)
+        rc = thread_cond_wait_until(&f->changed, &f->lock, until);
+    struct seen s = {0};
+    size_t n = 0;
+    for (size_t i = 0; i < f->seen_count && s.kind == 0; i++)
+        if (f->seen[i].kind == kind && ++n == nth) s = f->seen[i];
+    pthread_mutex_unlock(&f->lock);
+    if (s.kind == 0) fail_msg("line %d: callback %d number %zu did not come", line, kind, nth);
+    return s;
+}
+#define wait_seen(f, kind, nth) wait_seen_at(f, kind, nth, __LINE__)
+
+static struct node *node_lock(struct fixture *f)
+{
+    pthread_mutex_lock(&f->lock);
+    return &f->node;
+}
+
+static void node_unlock(struct fixture *f)
+{
+    pthread_mutex_unlock(&f->lock);
+}
+
+static void wait_polls(struct fixture *f, size_t more)
+{
+    (void)wait_seen(f, SEEN_POLL, seen_count(f, SEEN_POLL) + more);
+}
+
+static unsigned int sends_of(struct fixture *f, int tx)
+{
+    struct node *n = node_lock(f);
+    unsigned int sends = n->txs[tx].sends;
+    node_unlock(f);
+    return sends;
+}
+
+static void wait_sends_at(struct fixture *f, int tx, unsigned int sends, int line)
+{
+    long long until = clock_mono_ms() + PATIENCE_MS;
+    while (sends_of(f, tx) < sends && clock_mono_ms() < until)
+        usleep(5000);
+    if (sends_of(f, tx) < sends) fail_msg("line %d: transaction %d was not sent", line, tx);
+}
+#define wait_sends(f, tx, n) wait_sends_at(f, tx, n, __LINE__)
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    assert_non_null(f);
+    log_set_level(0); // the warnings are expected; their texts are tested by callbacks
+    pthread_mutex_init(&f->lock, NULL);
+    thread_cond_init(&f->changed);
+    f->node = (struct node){.chain_id = 1337, .head = 10, .nonce = 4, .status = 200};
+    f->stub = http_stub_start(0, handle, f);
+    (void)snprintf(
+        f->endpoint, sizeof(f->endpoint), "http://127.0.0.1:%d/", http_stub_port(f->stub));
+    f->options = (struct chain_options){
+        .endpoint = f->endpoint, .poll_interval_ms = 20, .logs_range = 100, .timeout_ms = 2000};
+    assert_int_equal(hex_decode(f->options.metascheduler.b, 20, METASCHEDULER), 0);
+    assert_int_equal(hex_decode(f->options.provider.b, 20, PROVIDER), 0);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    chain_stop(f->chain);
+    http_stub_stop(f->stub);
+    pthread_cond_destroy(&f->changed);
+    pthread_mutex_destroy(&f->lock);
+    free(f);
+    return 0;
+}
+
+static void start(struct fixture *f)
+{
+    struct error err = {0};
+    f->chain = chain_start(&f->options, &ops, f, &err);
+    if (!f->chain) fail_msg("%s", err.text);
+}
+
+static void start_at(struct fixture *f, uint64_t cursor)
+{
+    f->options.has_cursor = true;
+    f->options.cursor = cursor;
+    start(f);
+}
+
+static void check_address(const struct eth_address *a, const char *want)
+{
+    char text[ETH_ADDRESS_TEXT];
+    assert_string_equal(hex_encode(text, a->b, sizeof(a->b)), want);
+}
+
+/* ---- the watcher ---- */
+
+static void test_ready_and_poll(void **state)
+{
+    struct fixture *f = *state;
+    memcpy(f->node.queues, (uint64_t[]){3, 2, 1}, sizeof(f->node.queues));
+    start(f);
+    struct seen s = wait_seen(f, SEEN_READY, 1);
+    assert_int_equal(s.ready.chain_id, 1337);
+    assert_int_equal(s.ready.nonce, 4);
+    check_address(&s.ready.jobs, JOBS);
+    check_address(&s.ready.queues, QUEUES);
+    check_address(&s.ready.provider_manager, MANAGER);
+    s = wait_seen(f, SEEN_POLL, 3);
+    assert_int_equal(s.poll.head, 10);
+    assert_int_equal(s.poll.head_time_s, 1010);
+    assert_int_equal(s.poll.nonce, 4);
+    assert_int_equal(s.poll.claimable, 3);
+    assert_int_equal(s.poll.cancelling, 2);
+    assert_int_equal(s.poll.top_up, 1);
+    assert_int_equal(seen_count(f, SEEN_READY), 1);
+    assert_int_equal(seen_count(f, SEEN_DOWN), 0);
+}
+
+static void test_without_cursor_from_the_head(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    struct seen s = wait_seen(f, SEEN_LOGS, 1);
+    assert_int_equal(s.from, 10);
+    assert_int_equal(s.to, 10);
+    node_lock(f)->head = 12;
+    node_unlock(f);
+    s = wait_seen(f, SEEN_LOGS, 2);
+    assert_int_equal(s.from, 11);
+    assert_int_equal(s.to, 12);
+}
+
+static void check_contiguous(struct fixture *f, uint64_t from)
+{
+    pthread_mutex_lock(&f->lock);
+    for (size_t i = 0; i < f->seen_count; i++) {
+        if (f->seen[i].kind != SEEN_LOGS) continue;
+        if (f->seen[i].from != from || f->seen[i].to < from || f->seen[i].count == SIZE_MAX)
+            fail_msg("logs of %llu..%llu, next was %llu",
+                     (unsigned long long)f->seen[i].from,
+                     (unsigned long long)f->seen[i].to,
+                     (unsigned long long)from);
+        from = f->seen[i].to + 1;
+    }
+    pthread_mutex_unlock(&f->lock);
+}
+
+static void add_transition(struct node *n, uint64_t block)
+{
+    n->logs[n->log_count++] =
+        (struct node_log){block, JOBS, TRANSITION, "0x" WORD1 WORD1 WORD2, false};
+}
+
+static void test_chunks_in_order(void **state)
+{
+    struct fixture *f = *state;
+    f->options.logs_range = 4;
+    f->node.head = 110; // 27 chunks: more than one poll's
+    add_transition(&f->node, 5);
+    add_transition(&f->node, 6);
+    add_transition(&f->node, 6);
+    start_at(f, 4);
+    struct seen s = wait_seen(f, SEEN_LOGS, 1);
+    assert_int_equal(s.from, 5);
+    assert_int_equal(s.to, 8);
+    assert_int_equal(s.count, 3);
+    assert_int_equal(s.event.kind, CHAIN_EVENT_TRANSITION);
+    assert_int_equal(s.event.block, 5);
+    assert_int_equal(s.event.job.b[31], 1);
+    assert_int_equal(s.event.from, 1);
+    assert_int_equal(s.event.to, 2);
+    s = wait_seen(f, SEEN_LOGS, 27);
+    assert_int_equal(s.to, 110);
+    check_contiguous(f, 5);
+}
+
+static void test_logs_that_do_not_count(void **state)
+{
+    struct fixture *f = *state;
+    struct node *n = &f->node;
+    n->logs[n->log_count++] = (struct node_log){6, JOBS, TRANSITION, "0x" WORD1, false}; // cut
+    n->logs[n->log_count++] = (struct node_log){6, METASCHEDULER, CLAIM, "0x" WORD1, false};
+    n->logs[n->log_count++] = (struct node_log){6, JOBS, TRANSITION, "0xz", false};
+    n->logs[n->log_count++] =
+        (struct node_log){6, QUEUES, TRANSITION, "0x" WORD1 WORD1 WORD2, false}; // not its event
+    n->logs[n->log_count++] =
+        (struct node_log){6, METASCHEDULER, TRANSITION, "0x" WORD1 WORD1 WORD2, false};
+    n->logs[n->log_count++] =
+        (struct node_log){6, JOBS, TRANSITION, "0x" WORD1 WORD1 WORD2, true}; // removed
+    add_transition(n, 6);
+    start_at(f, 5);
+    struct seen s = wait_seen(f, SEEN_LOGS, 1);
+    assert_int_equal(s.count, 1);
+    assert_int_equal(s.event.log_index, 6);
+    assert_int_equal(s.to, 10);
+    wait_polls(f, 2);
+    assert_int_equal(seen_count(f, SEEN_DOWN), 0);
+}
+
+static void test_too_many_results(void **state)
+{
+    struct fixture *f = *state;
+    f->node.head = 40;
+    f->node.logs_span_max = 3;
+    start_at(f, 0);
+    long long until = clock_mono_ms() + PATIENCE_MS;
+    uint64_t last = 0;
+    for (size_t i = 1; last < 40 && clock_mono_ms() < until; i++)
+        last = wait_seen(f, SEEN_LOGS, i).to;
+    assert_int_equal(last, 40);
+    check_contiguous(f, 1);
+    assert_int_equal(seen_count(f, SEEN_DOWN), 0);
+}
+
+static void test_lagging_node(void **state)
+{
+    struct fixture *f = *state;
+    start_at(f, 20);
+    (void)wait_seen(f, SEEN_READY, 1);
+    usleep(200 * 1000);
+    assert_int_equal(seen_count(f, SEEN_POLL), 0);
+    assert_int_equal(seen_count(f, SEEN_LOGS), 0);
+    node_lock(f)->head = 20; // level: nothing new, but its numbers count again
+    node_unlock(f);
+    wait_polls(f, 2);
+    assert_int_equal(seen_count(f, SEEN_LOGS), 0);
+    node_lock(f)->head = 22;
+    node_unlock(f);
+    assert_int_equal(wait_seen(f, SEEN_LOGS, 1).from, 21);
+    node_lock(f)->head = 15; // back again
+    node_unlock(f);
+    usleep(100 * 1000);
+    size_t polls = seen_count(f, SEEN_POLL);
+    usleep(200 * 1000);
+    assert_int_equal(seen_count(f, SEEN_POLL), polls);
+    node_lock(f)->head = 23;
+    node_unlock(f);
+    assert_int_equal(wait_seen(f, SEEN_LOGS, 2).from, 23);
+    assert_int_equal(seen_count(f, SEEN_DOWN), 0);
+}
+
+static void test_down_and_back(void **state)
+{
+    struct fixture *f = *state;
+    start_at(f, 9);
+    (void)wait_seen(f, SEEN_LOGS, 1);
+    node_lock(f)->status = 429;
+    node_unlock(f);
+    assert_non_null(strstr(wait_seen(f, SEEN_DOWN, 1).text, "429"));
+    usleep(500 * 1000); // some tries, one down
+    struct node *n = node_lock(f);
+    n->status = 200;
+    n->garbage = "<html>";
+    n->head = 13;
+    add_transition(n, 12);
+    node_unlock(f);
+    usleep(500 * 1000);
+    assert_int_equal(seen_count(f, SEEN_DOWN), 1);
+    node_lock(f)->garbage = NULL;
+    node_unlock(f);
+    (void)wait_seen(f, SEEN_READY, 2);
+    struct seen s = wait_seen(f, SEEN_LOGS, 2);
+    assert_int_equal(s.from, 11);
+    assert_int_equal(s.to, 13);
+    assert_int_equal(s.count, 1);
+    assert_int_equal(seen_count(f, SEEN_DOWN), 1);
+}
+
+static void test_down_from_the_start(void **state)
+{
+    struct fixture *f = *state;
+    int port = http_stub_port(f->stub);
+    f->stub = http_stub_stop(f->stub);
+    start(f);
+    (void)wait_seen(f, SEEN_DOWN, 1);
+    f->stub = http_stub_start(port, handle, f);
+    assert_non_null(f->stub);
+    (void)wait_seen(f, SEEN_READY, 1);
+    assert_int_equal(seen_count(f, SEEN_DOWN), 1);
+}
+
+static void test_no_contract(void **state)
+{
+    struct fixture *f = *state;
+    f->node.garbage =
+        "[{\"id\":0,\"result\":\"0x1\"},{\"id\":1,\"result\":\"0x\"},{\"id\":2,\"result\":\"0x\"},"
+        "{\"id\":3,\"result\":\"0x\"},{\"id\":4,\"result\":\"0x0\"}]";
+    start(f);
+    struct seen s = wait_seen(f, SEEN_DOWN, 1);
+    assert_non_null(strstr(s.text, METASCHEDULER));
+    assert_int_equal(seen_count(f, SEEN_READY), 0);
+}
+
+static void test_another_chain_is_not_used(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    wait_polls(f, 1);
+    node_lock(f)->chain_id = 1;
+    node_unlock(f);
+    assert_non_null(strstr(wait_seen(f, SEEN_DOWN, 1).text, "1337"));
+    struct eth_address to = {{0}};
+    assert_int_equal(chain_tx_prepare(f->chain, 1, &to, "x", 1), 0);
+    usleep(400 * 1000);
+    assert_int_equal(seen_count(f, SEEN_READY), 1);
+    assert_int_equal(seen_count(f, SEEN_PREPARED), 0);
+    node_lock(f)->chain_id = 1337;
+    node_unlock(f);
+    (void)wait_seen(f, SEEN_READY, 2);
+    (void)wait_seen(f, SEEN_PREPARED, 1);
+}
+
+static void test_reverting_queues_are_empty(void **state)
+{
+    struct fixture *f = *state;
+    f->node.queues[0] = 5;
+    f->node.queues_revert = true;
+    start(f);
+    assert_int_equal(wait_seen(f, SEEN_POLL, 2).poll.claimable, 0);
+    assert_int_equal(seen_count(f, SEEN_DOWN), 0);
+}
+
+static void test_poke(void **state)
+{
+    struct fixture *f = *state;
+    f->options.poll_interval_ms = 60000;
+    start(f);
+    (void)wait_seen(f, SEEN_POLL, 1);
+    usleep(50 * 1000);
+    assert_int_equal(seen_count(f, SEEN_POLL), 1);
+    chain_poke(f->chain);
+    (void)wait_seen(f, SEEN_POLL, 2);
+}
+
+/* ---- prepare ---- */
+
+static void prepare(struct fixture *f, uint64_t id)
+{
+    struct eth_address to = f->options.metascheduler;
+    assert_int_equal(chain_tx_prepare(f->chain, id, &to, "\1\2\3\4", 4), 0);
+}
+
+static void check_fees(const struct seen *s, bool eip1559, uint64_t max, uint64_t tip)
+{
+    assert_int_equal(s->fees.eip1559, eip1559);
+    assert_int_equal(s->fees.gas_limit, 135000); // 100000 * 1.25 + 10000
+    assert_int_equal(u256_cmp(s->fees.max_fee_per_gas, u256_from_u64(max)), 0);
+    assert_int_equal(u256_cmp(s->fees.max_priority_fee_per_gas, u256_from_u64(tip)), 0);
+}
+
+static void test_prepare_fees(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    prepare(f, 1);
+    struct seen s = wait_seen(f, SEEN_PREPARED, 1);
+    assert_int_equal(s.id, 1);
+    check_fees(&s, true, 2 * 100 + 5, 5);
+    node_lock(f)->no_tip = true;
+    node_unlock(f);
+    prepare(f, 1); // the id is free again
+    s = wait_seen(f, SEEN_PREPARED, 2);
+    check_fees(&s, true, 2 * 100 + 1000000000, 1000000000);
+    node_lock(f)->no_base_fee = true;
+    node_unlock(f);
+    prepare(f, 1);
+    s = wait_seen(f, SEEN_PREPARED, 3);
+    check_fees(&s, false, 7, 0);
+}
+
+static void test_prepare_rejected(void **state)
+{
+    struct fixture *f = *state;
+    f->node.estimate_error =
+        "{\"code\":3,\"message\":\"execution reverted\",\"data\":\"" INVALID_2_5 "\"}";
+    start(f);
+    prepare(f, 7);
+    struct seen s = wait_seen(f, SEEN_REJECTED, 1);
+    assert_int_equal(s.id, 7);
+    assert_string_equal(s.name, "InvalidTransition");
+    assert_string_equal(s.text, "InvalidTransition(2, 5)");
+    node_lock(f)->estimate_error = "{\"code\":-32000,\"message\":\"execution reverted: because\"}";
+    node_unlock(f);
+    prepare(f, 8);
+    s = wait_seen(f, SEEN_REJECTED, 2);
+    assert_string_equal(s.name, "");
+    assert_string_equal(s.text, "execution reverted: because");
+    assert_int_equal(seen_count(f, SEEN_PREPARED), 0);
+}
+
+static void test_prepare_survives_trouble(void **state)
+{
+    struct fixture *f = *state;
+    int port = http_stub_port(f->stub);
+    f->stub = http_stub_stop(f->stub);
+    start(f);
+    for (uint64_t id = 1; id <= 60; id++) // before the node was ever seen
+        prepare(f, id);
+    (void)wait_seen(f, SEEN_DOWN, 1);
+    struct node *n = node_lock(f);
+    n->estimate_error = "{\"code\":-32000,\"message\":\"header not found\"}";
+    node_unlock(f);
+    f->stub = http_stub_start(port, handle, f);
+    assert_non_null(f->stub);
+    (void)wait_seen(f, SEEN_POLL, 1);
+    usleep(300 * 1000);
+    assert_int_equal(seen_count(f, SEEN_PREPARED) + seen_count(f, SEEN_REJECTED), 0);
+    node_lock(f)->estimate_error = NULL;
+    node_unlock(f);
+    (void)wait_seen(f, SEEN_PREPARED, 60);
+    bool seen[61] = {false};
+    pthread_mutex_lock(&f->lock);
+    for (size_t i = 0; i < f->seen_count; i++)
+        if (f->seen[i].kind == SEEN_PREPARED) seen[f->seen[i].id] = true;
+    unsigned int at_once = f->node.max_estimates;
+    pthread_mutex_unlock(&f->lock);
+    for (int id = 1; id <= 60; id++)
+        assert_true(seen[id]);
+    assert_in_range(at_once, 40, 60); // batched
+}
+
+static void test_queue_is_bounded(void **state)
+{
+    struct fixture *f = *state;
+    struct eth_address to = {{0}};
+    struct eth_hash hash = {{0}};
+    f->stub = http_stub_stop(f->stub);
+    start(f);
+    for (uint64_t id = 0; id < 1024; id++)
+        assert_int_equal(chain_tx_prepare(f->chain, id, &to, "x", 1), 0);
+    assert_int_equal(chain_tx_prepare(f->chain, 5, &to, "x", 1), ERR_EXISTS);
+    assert_int_equal(chain_tx_prepare(f->chain, 2000, &to, "x", 1), ERR_BUSY);
+    assert_int_equal(chain_tx_track(f->chain, 2000, 1, &hash, "x", 1), ERR_BUSY);
+}
+
+/* ---- track ---- */
+
+/* Transaction `n` of the node: nonce 4 + n, id 100 + n. */
+static void track(struct fixture *f, int n)
+{
+    uint8_t raw[2] = {0xf8, (uint8_t)n};
+    struct eth_hash hash = {{0}};
+    hash.b[31] = (uint8_t)n;
+    uint64_t i = (uint64_t)n;
+    assert_int_equal(chain_tx_track(f->chain, 100 + i, 4 + i, &hash, raw, sizeof(raw)), 0);
+}
+
+static void mine(struct fixture *f, int n, bool failed)
+{
+    struct node *node = node_lock(f);
+    node->head++;
+    node->txs[n].block = node->head;
+    node->txs[n].failed = failed;
+    if (node->nonce <= 4 + (uint64_t)n) node->nonce = 5 + (uint64_t)n;
+    node_unlock(f);
+}
+
+static void test_track_sends_once(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    track(f, 1);
+    wait_sends(f, 1, 1);
+    wait_polls(f, 5);
+    assert_int_equal(sends_of(f, 1), 1);
+    mine(f, 1, false);
+    struct seen s = wait_seen(f, SEEN_MINED, 1);
+    assert_int_equal(s.id, 101);
+    assert_true(s.receipt.ok);
+    assert_int_equal(s.receipt.block, 11);
+    assert_int_equal(s.receipt.block_hash.b[31], 11);
+    assert_int_equal(s.receipt.block_time_s, 1011);
+    assert_int_equal(s.count, 1);
+    assert_int_equal(s.event.kind, CHAIN_EVENT_TRANSITION);
+    assert_string_equal(s.receipt.revert, "");
+    assert_int_equal(sends_of(f, 1), 1);
+}
+
+static void test_track_mined_already(void **state)
+{
+    struct fixture *f = *state;
+    f->node.txs[2].block = 9;
+    f->node.nonce = 7;
+    start(f);
+    track(f, 2);
+    assert_int_equal(wait_seen(f, SEEN_MINED, 1).receipt.block, 9);
+    assert_int_equal(sends_of(f, 2), 0);
+}
+
+static void test_track_in_order_of_nonce(void **state)
+{
+    struct fixture *f = *state;
+    int port = http_stub_port(f->stub);
+    f->stub = http_stub_stop(f->stub);
+    start(f);
+    track(f, 3);
+    track(f, 1);
+    track(f, 2);
+    (void)wait_seen(f, SEEN_DOWN, 1);
+    f->stub = http_stub_start(port, handle, f);
+    assert_non_null(f->stub);
+    wait_sends(f, 3, 1);
+    struct node *n = node_lock(f);
+    // The stub answers a batch from its end: what was asked last comes first here.
+    assert_string_equal(n->sent, "321");
+    node_unlock(f);
+}
+
+static void test_track_known_is_fine(void **state)
+{
+    struct fixture *f = *state;
+    f->node.send_error = "{\"code\":-32000,\"message\":\"already known\"}";
+    f->node.txs[1].known = true;
+    start(f);
+    track(f, 1);
+    wait_sends(f, 1, 1);
+    wait_polls(f, 25); // beyond the check that the node still has it
+    assert_int_equal(sends_of(f, 1), 1);
+    mine(f, 1, false);
+    (void)wait_seen(f, SEEN_MINED, 1);
+}
+
+static void test_track_without_money(void **state)
+{
+    struct fixture *f = *state;
+    f->node.send_error =
+        "{\"code\":-32000,\"message\":\"insufficient funds for gas * price + value\"}";
+    start(f);
+    track(f, 1);
+    wait_sends(f, 1, 3); // again and again
+    assert_int_equal(seen_count(f, SEEN_MINED) + seen_count(f, SEEN_SUPERSEDED), 0);
+    node_lock(f)->send_error = NULL;
+    node_unlock(f);
+    unsigned int sends = sends_of(f, 1);
+    wait_sends(f, 1, sends + 1);
+    mine(f, 1, false);
+    (void)wait_seen(f, SEEN_MINED, 1);
+}
+
+static void test_track_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    track(f, 1);
+    wait_sends(f, 1, 1);
+    node_lock(f)->txs[1].known = false; // dropped from the pool
+    node_unlock(f);
+    wait_sends(f, 1, 2);
+    wait_polls(f, 5);
+    assert_int_equal(sends_of(f, 1), 2);
+}
+
+static void test_track_after_outage(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    track(f, 1);
+    track(f, 2);
+    wait_sends(f, 2, 1);
+    struct node *n = node_lock(f);
+    n->status = 503;
+    node_unlock(f);
+    (void)wait_seen(f, SEEN_DOWN, 1);
+    n = node_lock(f);
+    n->status = 200;
+    n->txs[1].known = false; // restarted: forgot one, mined the other
+    node_unlock(f);
+    mine(f, 2, false);
+    n = node_lock(f);
+    n->nonce = 4;
+    node_unlock(f);
+    (void)wait_seen(f, SEEN_MINED, 1);
+    wait_sends(f, 1, 2);
+    assert_int_equal(sends_of(f, 2), 1);
+}
+
+static void test_track_superseded(void **state)
+{
+    struct fixture *f = *state;
+    f->node.nonce = 6; // transaction 1 has nonce 5
+    f->node.send_error = "{\"code\":-32000,\"message\":\"nonce too low\"}";
+    start(f);
+    track(f, 1);
+    struct seen s = wait_seen(f, SEEN_SUPERSEDED, 1);
+    assert_int_equal(s.id, 101);
+    assert_int_equal(sends_of(f, 1), 0);
+    track(f, 1); // the id is free
+}
+
+static void test_track_late_receipt(void **state)
+{
+    struct fixture *f = *state;
+    f->node.nonce = 6;
+    start(f);
+    track(f, 1);
+    wait_polls(f, 10); // seen once or so: nonce used, no receipt yet
+    mine(f, 1, false);
+    assert_true(wait_seen(f, SEEN_MINED, 1).receipt.ok);
+    assert_int_equal(seen_count(f, SEEN_SUPERSEDED), 0);
+    assert_int_equal(sends_of(f, 1), 0);
+}
+
+static void test_track_reverted(void **state)
+{
+    struct fixture *f = *state;
+    f->node.call_error =
+        "{\"code\":3,\"message\":\"execution reverted\",\"data\":\"" INVALID_2_5 "\"}";
+    start(f);
+    track(f, 1);
+    wait_sends(f, 1, 1);
+    mine(f, 1, true);
+    struct seen s = wait_seen(f, SEEN_MINED, 1);
+    assert_false(s.receipt.ok);
+    assert_string_equal(s.receipt.revert, "InvalidTransition(2, 5)");
+    assert_string_equal(s.receipt.revert_name, "InvalidTransition");
+    assert_int_equal(s.count, 0);
+    node_lock(f)->call_error = "{\"code\":-32000,\"message\":\"missing trie node\"}";
+    node_unlock(f);
+    track(f, 2);
+    wait_sends(f, 2, 1);
+    mine(f, 2, true);
+    s = wait_seen(f, SEEN_MINED, 2);
+    assert_non_null(strstr(s.receipt.revert, "missing trie node"));
+    assert_string_equal(s.receipt.revert_name, "");
+}
+
+/* ---- the rest ---- */
+
+static void test_job_get(void **state)
+{
+    struct fixture *f = *state;
+    struct eth_hash id = {{1}};
+    struct chain_job job;
+    struct error err = {0};
+    f->node.call_error =
+        "{\"code\":3,\"message\":\"execution reverted\",\"data\":\"" INVALID_JOB "\"}";
+    start(f);
+    (void)wait_seen(f, SEEN_READY, 1);
+    assert_int_equal(chain_job_get(f->chain, &id, &job, &err), ERR_NOTFOUND);
+    node_lock(f)->call_error = "{\"code\":-32000,\"message\":\"busy\"}";
+    node_unlock(f);
+    assert_int_equal(chain_job_get(f->chain, &id, &job, &err), ERR_REFUSED);
+    node_lock(f)->garbage = "{\"id\":0,\"result\":\"0x01\"}";
+    node_unlock(f);
+    assert_int_equal(chain_job_get(f->chain, &id, &job, &err), ERR_PROTO);
+}
+
+static void test_job_get_before_the_node(void **state)
+{
+    struct fixture *f = *state;
+    struct eth_hash id = {{1}};
+    struct chain_job job;
+    struct error err = {0};
+    f->stub = http_stub_stop(f->stub);
+    start(f);
+    assert_int_equal(chain_job_get(f->chain, &id, &job, &err), ERR_UNAVAILABLE);
+}
+
+static void *get_job(void *arg)
+{
+    struct fixture *f = arg;
+    struct eth_hash id = {{1}};
+    struct chain_job job;
+    return (void *)(intptr_t)chain_job_get(f->chain, &id, &job, NULL);
+}
+
+static void test_stop_while_all_hang(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t readers[2];
+    f->options.timeout_ms = 60000;
+    start(f);
+    wait_polls(f, 1);
+    node_lock(f)->hang = true;
+    node_unlock(f);
+    track(f, 1);
+    prepare(f, 1);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&readers[i], NULL, get_job, f), 0);
+    usleep(300 * 1000);
+    long long begin = clock_mono_ms();
+    struct chain *c = f->chain;
+    f->chain = chain_stop(c);
+    long long took = clock_mono_ms() - begin;
+    assert_in_range(took, 0, 1500);
+    for (int i = 0; i < 2; i++) {
+        void *rc;
+        pthread_join(readers[i], &rc);
+        assert_int_equal((int)(intptr_t)rc, ERR_STOPPED);
+    }
+}
+
+static void test_bad_endpoint(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    f->options.endpoint = "unix:/nowhere";
+    assert_null(chain_start(&f->options, &ops, f, &err));
+    assert_int_equal(err.code, ERR_INVALID);
+    assert_null(chain_stop(NULL));
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(test_ready_and_poll),
+        T(test_without_cursor_from_the_head),
+        T(test_chunks_in_order),
+        T(test_logs_that_do_not_count),
+        T(test_too_many_results),
+        T(test_lagging_node),
+        T(test_down_and_back),
+        T(test_down_from_the_start),
+        T(test_no_contract),
+        T(test_another_chain_is_not_used),
+        T(test_reverting_queues_are_empty),
+        T(test_poke),
+        T(test_prepare_fees),
+        T(test_prepare_rejected),
+        T(test_prepare_survives_trouble),
+        T(test_queue_is_bounded),
+        T(test_track_sends_once),
+        T(test_track_mined_already),
+        T(test_track_in_order_of_nonce),
+        T(test_track_known_is_fine),
+        T(test_track_without_money),
+        T(test_track_forgotten),
+        T(test_track_after_outage),
+        T(test_track_superseded),
+        T(test_track_late_receipt),
+        T(test_track_reverted),
+        T(test_job_get),
+        T(test_job_get_before_the_node),
+        T(test_stop_while_all_hang),
+        T(test_bad_endpoint),
+    };
+    return cmocka_run_group_tests_name("chain", tests, NULL, NULL);
+}
