@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * deepsquare-forwarder: sends the events that the Slurm plugins put into their spool to the agent.
+ * Started by the plugin; ends with it. Logs to stderr, which the plugin reads and passes on to
+ * slurmctld's log.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "agent/util/clock.h"
+#include "agent/util/log.h"
+#include "agent/util/parse.h"
+#include "agent/version.h"
+#include "plugins/forwarder/forward.h"
+#include "plugins/forwarder/lock.h"
+#include "plugins/forwarder/rejects.h"
+#include "plugins/forwarder/request.h"
+#include "proto/rpc_client.h"
+
+#define METHOD "/supervisor.v1alpha1.JobAPI/SetJobStatus"
+
+enum {
+    CALL_MS = 10 * 1000,    // the agent answers after its commit: milliseconds
+    ANSWER_MAX = 64 * 1024, // it is an empty message
+    EXIT_USAGE = 2,
+};
+
+struct options {
+    const char *spool, *endpoint, *dump;
+    struct rpc_tls tls;
+    int wake_fd;
+};
+
+static const char help[] =
+    "Usage: deepsquare-forwarder --spool DIR --endpoint HOST:PORT [OPTION]...\n"
+    "Send the job events that the Slurm plugins spooled to deepsquare-agent.\n"
+    "It is started by the plugin; there is no need to run it by hand.\n"
+    "\n"
+    "  --spool DIR           the plugins' spool (StateSaveLocation/deepsquare)\n"
+    "  --endpoint HOST:PORT  where the agent listens (or unix:/PATH)\n"
+    "  --tls                 use TLS\n"
+    "  --ca FILE             trust these CA certificates (PEM) instead of the system's\n"
+    "  --host-override NAME  expect this name in the agent's certificate\n"
+    "  --insecure            do not verify the agent's certificate\n"
+    "  --wake-fd N           end when this descriptor is at its end; look at the spool when\n"
+    "                        there is something to read from it\n"
+    "  --debug               log more\n"
+    "  --dump FILE           print the records of a spool file and exit\n"
+    "  --help, --version     print this, or the version, and exit\n";
+
+enum option_id {
+    OPT_SPOOL = 256,
+    OPT_ENDPOINT,
+    OPT_TLS,
+    OPT_CA,
+    OPT_HOST,
+    OPT_INSECURE,
+    OPT_WAKE_FD,
+    OPT_DEBUG,
+    OPT_DUMP,
+    OPT_HELP,
+    OPT_VERSION,
+};
+
+static const struct option long_options[] = {
+    {"spool", required_argument, NULL, OPT_SPOOL},
+    {"endpoint", required_argument, NULL, OPT_ENDPOINT},
+    {"tls", no_argument, NULL, OPT_TLS},
+    {"ca", required_argument, NULL, OPT_CA},
+    {"host-override", required_argument, NULL, OPT_HOST},
+    {"insecure", no_argument, NULL, OPT_INSECURE},
+    {"wake-fd", required_argument, NULL, OPT_WAKE_FD},
+    {"debug", no_argument, NULL, OPT_DEBUG},
+    {"dump", required_argument, NULL, OPT_DUMP},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static _Noreturn void usage(const char *what, const char *detail)
+{
+    fprintf(stderr, "deepsquare-forwarder: %s%s (see --help)\n", what, detail);
+    exit(EXIT_USAGE);
+}
+
+static _Noreturn void print_and_exit(const char *text)
+{
+    bool ok = fputs(text, stdout) >= 0 && fflush(stdout) == 0;
+    exit(ok ? EXIT_SUCCESS : EXIT_FAILURE);
+}
+
+static int parse_fd(const char *text)
+{
+    uint64_t fd;
+    if (parse_u64(text, INT_MAX, &fd) < 0) usage("bad number for --wake-fd: ", text);
+    return (int)fd;
+}
+
+static void apply_option(struct options *o, int id, char *argument)
+{
+    switch (id) {
+    case OPT_SPOOL:
+        o->spool = argument;
+        break;
+    case OPT_ENDPOINT:
+        o->endpoint = argument;
+        break;
+    case OPT_TLS:
+        o->tls.enabled = true;
+        break;
+    case OPT_CA:
+        o->tls.enabled = true;
+        o->tls.ca_file = argument;
+        break;
+    case OPT_HOST:
+        o->tls.host_override = argument;
+        break;
+    case OPT_INSECURE:
+        o->tls.enabled = o->tls.insecure = true;
+        break;
+    case OPT_WAKE_FD:
+        o->wake_fd = parse_fd(argument);
+        break;
+    case OPT_DEBUG:
+        log_set_level(LOG_LEVEL_DEBUG);
+        break;
+    case OPT_DUMP:
+        o->dump = argument;
+        break;
+    case OPT_HELP:
+        print_and_exit(help);
+    case OPT_VERSION:
+        print_and_exit("deepsquare-forwarder " AGENT_VERSION "\n");
+    }
+}
+
+static void parse_options(struct options *o, int argc, char **argv)
+{
+    opterr = 0;
+    int id;
+    while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+        if (id == ':') usage("this option needs a value: ", argv[optind - 1]);
+        if (id == '?') usage("unknown or ambiguous option: ", argv[optind - 1]);
+        apply_option(o, id, optarg);
+    }
+    if (optind < argc) usage("unexpected argument: ", argv[optind]);
+    if (o->dump) return;
+    if (!o->spool || !o->spool[0]) usage("--spool is needed", "");
+    if (!o->endpoint) usage("--endpoint is needed", "");
+}
+
+/* slurmctld does not mark all its descriptors close-on-exec; a lock or a socket must not live on
+ * in us. */
+static void close_others(int wake_fd)
+{
+    DIR *d = opendir("/proc/self/fd");
+    if (!d) return;
+    const struct dirent *entry;
+    while ((entry = readdir(d))) {
+        uint64_t fd;
+        if (parse_u64(entry->d_name, INT_MAX, &fd) < 0) continue; // "." and ".."
+        if (fd > STDERR_FILENO && (int)fd != wake_fd && (int)fd != dirfd(d)) (void)close((int)fd);
+    }
+    (void)closedir(d);
+}
+
+/* Signals to end come by descriptor; gRPC must not raise SIGPIPE. Before any thread is started. */
+static int open_stop_fd(void)
+{
+    sigset_t set;
+    (void)signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static int send_record(void *ctx, const struct record *r, char *message, size_t size)
+{
+    struct rpc_client *client = ctx;
+    struct error err = {0};
+    struct rpc_answer answer = {0};
+    size_t len = 0;
+    uint8_t *data = request_pack(r, &len, &err);
+    int rc = data ? 0 : err.code;
+    if (data)
+        rc = rpc_client_call(
+            client, METHOD, data, len, false, clock_mono_ms() + CALL_MS, &answer, &err);
+    free(data);
+    if (rc == 0) {
+        rc = answer.status;
+        (void)snprintf(message, size, "%s", answer.message);
+    } else {
+        (void)snprintf(message, size, "%s", err.text);
+    }
+    free(answer.data);
+    return rc;
+}
+
+static int run(const struct options *o, int stop_fd, struct error *err)
+{
+    struct rpc_client *client = rpc_client_new(o->endpoint, &o->tls, ANSWER_MAX, err);
+    if (!client) return err->code;
+    int rc = lock_take(o->spool, o->wake_fd, stop_fd, err);
+    if (rc < 0) return rc;
+
+    struct forward_options forward = forward_defaults;
+    forward.spool = o->spool;
+    forward.wake_fd = o->wake_fd;
+    forward.stop_fd = stop_fd;
+    forward.send = send_record;
+    forward.ctx = client;
+    log_info("deepsquare-forwarder %s sends to %s%s",
+             AGENT_VERSION,
+             o->endpoint,
+             o->tls.enabled ? " (TLS)" : "");
+    return forward_run(&forward, err);
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.wake_fd = -1};
+    struct error err = {0};
+    parse_options(&o, argc, argv);
+    if (o.dump) {
+        if (rejects_print(o.dump, &err) == 0) return fflush(stdout) == 0 ? 0 : EXIT_FAILURE;
+        fprintf(stderr, "deepsquare-forwarder: %s\n", err.text);
+        return EXIT_FAILURE;
+    }
+    if (o.wake_fd >= 0) close_others(o.wake_fd);
+    int rc = run(&o, open_stop_fd(), &err);
+    if (rc < 0 && rc != ERR_STOPPED) log_error("%s", err.text);
+    /* Not exit(): calls may be under way on other threads, and all that matters is written. */
+    _exit(rc == 0 || rc == ERR_STOPPED ? EXIT_SUCCESS
+          : rc == ERR_INVALID          ? EXIT_USAGE
+                                       : EXIT_FAILURE);
+}
