@@ -131,6 +131,10 @@ void options_set(struct options_loader *l,
 enum options_result options_load_from(
     struct options *o, int argc, char **argv, const char *default_config, FILE *out, FILE *err);
 
+/* options_url.c: scheme or schemes (scheme and an s), ://host[:port], and what may follow, with
+ * nothing in it that would have to be escaped. */
+bool option_is_url(const char *text, const char *scheme);
+
 /* options_file.c: read o->config; a missing file is fine unless it was asked for. */
 void options_read_file(struct options_loader *l);
 /* The known key that looks most like `name`, or NULL if none does. For flags too. */

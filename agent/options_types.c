@@ -47,11 +47,6 @@ static bool is_plain(const char *text)
     return true;
 }
 
-static bool is_graphic(const char *text)
-{
-    return is_plain(text) && !strchr(text, ' ');
-}
-
 static int string_parse(const struct option *opt, const char *text, void *member, bool first)
 {
     if (strlen(text) > opt->max || !is_plain(text)) return ERR_INVALID;
@@ -182,35 +177,9 @@ static void decimal_expected(const struct option *opt, struct buf *out)
 
 /* ------------------------------------------------------------------------------------- URLs */
 
-/* scheme://host[:port][/...], with nothing in it that would have to be escaped. */
-static bool is_url(const char *text, const char *scheme)
-{
-    size_t len = strlen(scheme);
-    if (strncmp(text, scheme, len) == 0 && text[len] == 's') len++;
-    if (strncmp(text, scheme, strlen(scheme)) != 0 || strncmp(text + len, "://", 3) != 0)
-        return false;
-    if (!is_graphic(text) || strpbrk(text, "\"'<>\\^`{|}")) return false;
-
-    char authority[320]; // a DNS name is at most 255 bytes
-    const char *begin = text + len + 3;
-    size_t n = strcspn(begin, "/?#");
-    const char *at = memrchr(begin, '@', n);
-    if (at) {
-        n -= (size_t)(at + 1 - begin);
-        begin = at + 1;
-    }
-    if (n == 0 || n > sizeof(authority) - 4) return false;
-    memcpy(authority, begin, n);
-    authority[n] = '\0';
-    const char *colon = strrchr(authority, ':');
-    if (!colon || strchr(colon, ']')) memcpy(authority + n, ":80", sizeof(":80"));
-    struct hostport hp;
-    return parse_hostport(authority, &hp) == 0 && hp.host[0] && hp.port != 0;
-}
-
 static int ws_url_parse(const struct option *opt, const char *text, void *member, bool first)
 {
-    if (strlen(text) > opt->max || !is_url(text, "ws")) return ERR_INVALID;
+    if (strlen(text) > opt->max || !option_is_url(text, "ws")) return ERR_INVALID;
     return text_replace(member, text);
 }
 
@@ -291,7 +260,7 @@ static int list_parse(const struct option *opt,
 
 static bool good_endpoint(const struct option_list *list, const char *item)
 {
-    return is_url(item, "http");
+    return option_is_url(item, "http");
 }
 
 static int urls_parse(const struct option *opt, const char *text, void *member, bool first)
