@@ -38,6 +38,19 @@ function linksOf(references) {
     return links;
 }
 
+// A library's functions are not for us to call, and their types are names, not ABI types: only its
+// errors are kept, with the enums as the uint8 that they are.
+function outsideView(abi) {
+    const named = (input) => /^[A-Z]/.test(input.type);
+    if (!abi.some((entry) => entry.inputs?.some(named))) return abi;
+    return abi
+        .filter((entry) => entry.type === 'error')
+        .map((entry) => ({
+            ...entry,
+            inputs: entry.inputs.map((input) => (named(input) ? { ...input, type: 'uint8' } : input)),
+        }));
+}
+
 function compile(sources) {
     const solc = createRequire(import.meta.url)('solc');
     const input = {
@@ -57,7 +70,7 @@ function compile(sources) {
     for (const file of Object.values(output.contracts))
         for (const [name, { abi, evm }] of Object.entries(file))
             contracts[name] = {
-                abi,
+                abi: outsideView(abi),
                 bytecode: evm.bytecode.object,
                 links: linksOf(evm.bytecode.linkReferences),
             };
