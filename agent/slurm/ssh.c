@@ -351,7 +351,10 @@ static int receive_some(struct run *r)
         else
             keep(&r->result->out, data, (size_t)n, &r->result->truncated);
     }
-    return moved;
+    if (moved || r->exited) return moved;
+    // At end of file the reads above take no more packets, and the exit status is one.
+    if (ssh_channel_is_eof(r->channel)) (void)ssh_channel_get_exit_status(r->channel);
+    return r->exited;
 }
 
 /* The command has ended and its output is here: end of file, or nothing more for a while. */
