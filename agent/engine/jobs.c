@@ -197,8 +197,9 @@ void engine_job_set_end(struct job *job,
         job->reason, sizeof(job->reason), "%s", known ? ends[base].reason : "unknown end");
     job->exit_code = slurm_exit_code(wait_status);
     job->duration_s = duration_s;
+    // Slurm cleans up (COMPLETING) only after jobs that were started, be it for less than a second.
     // The contract knows FINISHED and OUT_OF_CREDITS only of jobs that ran.
-    if (duration_s > 0 || job->end_status == CHAIN_JOB_FINISHED ||
-        job->end_status == CHAIN_JOB_OUT_OF_CREDITS)
+    if (duration_s > 0 || slurm_state & SLURM_FLAG_COMPLETING ||
+        job->end_status == CHAIN_JOB_FINISHED || job->end_status == CHAIN_JOB_OUT_OF_CREDITS)
         job->ran = true;
 }

@@ -418,9 +418,10 @@ void engine_on_tx_mined(struct engine *e, struct mail *m)
     }
     struct tx tx = t->row;
     char detail[64];
-    close_tx(e, t, TX_MINED, "");
+    // Before it is closed: by its hash its own transitions are known to be ours.
     for (size_t i = 0; i < tm->event_count; i++)
         engine_chain_event(e, &tm->events[i]);
+    close_tx(e, t, TX_MINED, "");
     struct live_job *j = job_waiting_for(e, &tx);
     if (!j) return;
     if (tx.kind == TX_RUNNING) j->row.running_block_s = tm->block_time_s;
