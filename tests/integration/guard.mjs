@@ -59,7 +59,7 @@ test('a user who names his job like another\'s gets nowhere', async (grid) => {
 test('a user who named his job like another\'s before is not adopted', async (grid) => {
     const next = `0x${(BigInt(await grid.requestJob({ schedule: false })) + 1n).toString(16).padStart(64, '0')}`;
     const bob = grid.userOf('bob').name;
-    await grid.slurm.command(['sbatch', '--job-name', next, '--comment', 'supervisor x', '--output', '/dev/null', '--chdir', '/tmp', '--wrap', 'sleep 30'], { as: bob });
+    await grid.slurm.command(['sbatch', '--job-name', next, '--comment', 'supervisor x', '--output', '/dev/null', '--chdir', '/tmp', '--mem', '10', '--wrap', 'sleep 30'], { as: bob });
     const job = await runJob(grid, { script: '#!/bin/sh\nexit 8\n' }, { status: 'FAILED', exitCode: 8, slurmJobs: 2 });
     assert.equal(job.id, next);
 });
@@ -82,11 +82,13 @@ test('a login node with another host key gets no script', async (grid) => {
 });
 
 test('the provider is not approved: no claim, a clear word, and it goes on by itself', async (grid) => {
-    await grid.chain.send('operator', 'ProviderManager', 'ban', [grid.chain.wallets.provider.address]);
-    const before = grid.agent.logSize();
+    const { address } = grid.chain.wallets.provider;
+    await grid.agent.stop();
     const id = await grid.requestJob();
-    await grid.agent.waitLog(/does not let us claim: ProviderNotJoined/, 15000, before);
-    await grid.chain.send('operator', 'ProviderManager', 'unban', [grid.chain.wallets.provider.address]);
+    await grid.chain.send('operator', 'ProviderManager', 'ban', [address]);
+    await startAgent(grid);
+    await grid.agent.waitLog(/does not let us claim: ProviderNotJoined/, 15000);
+    await grid.chain.send('operator', 'ProviderManager', 'unban', [address]);
     await grid.agent.stop(); // else it would pause for a minute
     await startAgent(grid);
     await grid.waitStatus(id, 'FINISHED', 30000);
