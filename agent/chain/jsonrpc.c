@@ -205,13 +205,32 @@ static bool is_revert(const struct jsonrpc_answer *a, const struct json_object *
     return data && jsonx_as_string(data, "data", &hex, NULL) == 0 && strncmp(hex, "0x", 2) == 0;
 }
 
+/*
+ * A message may quote what a contract reverted with, any bytes: a stranger's contract must not make
+ * an answer unreadable. What is not printable becomes a blank.
+ */
+static int
+read_message(struct jsonrpc_answer *a, const struct json_object *error, struct error *err)
+{
+    struct json_object *message = jsonx_find(error, "message");
+    if (!message) return 0;
+    if (!json_object_is_type(message, json_type_string))
+        return error_set(err, ERR_PROTO, "an error whose message is no string");
+    const char *text = json_object_get_string(message);
+    size_t len = (size_t)json_object_get_string_len(message);
+    if (len >= sizeof(a->message)) len = sizeof(a->message) - 1;
+    for (size_t i = 0; i < len; i++)
+        a->message[i] = isprint((unsigned char)text[i]) ? text[i] : ' ';
+    while (len > 0 && a->message[len - 1] == ' ')
+        len--;
+    a->message[len] = '\0';
+    return 0;
+}
+
 static int read_error(struct jsonrpc_answer *a, const struct json_object *error, struct error *err)
 {
-    const char *message = "";
     if (jsonx_get_i64(error, "code", &a->code, err) < 0) return ERR_PROTO;
-    if (jsonx_find(error, "message") && jsonx_get_string(error, "message", &message, err) < 0)
-        return ERR_PROTO;
-    (void)snprintf(a->message, sizeof(a->message), "%s", message);
+    if (read_message(a, error, err) < 0) return ERR_PROTO;
     a->kind = is_revert(a, error) ? JSONRPC_REVERTED : JSONRPC_ERROR;
     if (a->kind == JSONRPC_REVERTED && take_revert_data(a, error) < 0)
         return error_set(err, ERR_NOMEM, "JSON-RPC: out of memory");

@@ -28,7 +28,7 @@ struct fixture {
     char url[128];
     struct buf body;
     struct error err;
-    unsigned int requests, connection; // as the last handler call saw them
+    _Atomic unsigned int requests, connection; // as the last handler call saw them
 };
 
 /* The path says what to do. */

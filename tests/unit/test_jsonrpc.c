@@ -227,6 +227,18 @@ static void test_reverts(void **state)
     assert_int_equal(jsonrpc_answer(f->batch, 0)->kind, JSONRPC_ERROR);
 }
 
+/* anvil quotes the revert's bytes, which are the contract's. */
+static void test_message_of_any_bytes(void **state)
+{
+    struct fixture *f = *state;
+    check_revert(f,
+                 "{\"code\":3,\"message\":\"execution reverted: "
+                 "/\\u0000\\n\\u0002x\\u0000\",\"data\":\"0x01\"}",
+                 "\x01",
+                 1);
+    assert_string_equal(jsonrpc_answer(f->batch, 0)->message, "execution reverted: /   x");
+}
+
 static void test_batch_limit(void **state)
 {
     struct fixture *f = *state;
@@ -260,6 +272,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cut, setup, teardown),
         cmocka_unit_test_setup_teardown(test_error_for_the_batch, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reverts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_message_of_any_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_batch_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_endpoint, setup, teardown),
     };
