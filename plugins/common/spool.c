@@ -188,9 +188,11 @@ static int write_record(struct spool_writer *w, const uint8_t *data, size_t len)
     ssize_t n = write(w->fd, data, len);
     if (n == (ssize_t)len) return 0;
     if (n < 0) return -errno;
-    /* A part of it: nothing may follow, so that only the end of a closed segment can be torn. */
+    /* A part of it: nothing may follow, so that only the end of a closed segment can be torn. And
+     * not a new segment for each record while the disk stays full. */
     spool_writer_close(w);
-    return -ENOSPC;
+    w->next_open_ms = mono_ms() + OPEN_RETRY_MS;
+    return w->open_error = -ENOSPC;
 }
 
 int spool_writer_append(struct spool_writer *w, const struct record *r)

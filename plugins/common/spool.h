@@ -27,7 +27,7 @@ struct spool_writer {
     char dir[PATH_MAX];
     int fd;                 // our segment, locked; -1: none yet
     uint32_t lost;          // records not written since the last one that was
-    long long next_open_ms; // after a failure to make a segment: not before this (CLOCK_MONOTONIC)
+    long long next_open_ms; // after a failure: no new segment before this (CLOCK_MONOTONIC)
     int open_error;         // that failure, -errno
 };
 

@@ -10,6 +10,9 @@
  * src/interfaces/jobcomp.c.
  */
 #include "config.h" // Slurm's, that is an empty one: see plugins/Makefile.inc
+#ifdef PACKAGE_NAME
+#error "this is our own config.h"
+#endif
 
 #include <errno.h>
 #include <pthread.h>
@@ -144,16 +147,18 @@ static void record_end(const job_record_t *job)
     if (is_ours(job) && !(job->job_state & JOB_RESIZING)) write_record(RECORD_END, job);
 }
 
-/* Where the spool is, once slurm.conf is read. */
+/* Where the spool is, now that slurm.conf is read. */
 static void set_spool(void)
 {
-    if (writer.dir[0] || !slurm_conf.state_save_location) return;
     char dir[sizeof(config.spool)];
-    int n = snprintf(dir, sizeof(dir), "%s/deepsquare", slurm_conf.state_save_location);
-    if (n < 0 || (size_t)n >= sizeof(dir)) {
-        slurm_error("deepsquare: StateSaveLocation is too long: nothing is recorded");
+    const char *state = slurm_conf.state_save_location;
+    int n = snprintf(dir, sizeof(dir), "%s/deepsquare", state ? state : "");
+    if (!state || n < 0 || (size_t)n >= sizeof(dir)) {
+        slurm_error("deepsquare: StateSaveLocation is missing or too long: nothing is recorded");
         return;
     }
+    if (strcmp(dir, writer.dir) == 0) return;
+    spool_writer_close(&writer);
     (void)spool_writer_init(&writer, dir);
     memcpy(config.spool, dir, (size_t)n + 1);
 }
@@ -162,7 +167,7 @@ static void configure(const char *location)
 {
     if (!in_slurmctld()) return;
     set_spool();
-    if (!config.spool[0]) return;
+    if (!writer.dir[0]) return;
 
     char problem[512];
     (void)snprintf(config.program, sizeof(config.program), "%s", FORWARDER_PATH);
@@ -215,6 +220,8 @@ int fini(void)
     struct keeper *old = keeper;
     keeper = NULL;
     spool_writer_close(&writer); // so that the forwarder may finish the segment
+    writer.dir[0] = '\0';
+    log_next_ms = 0;
     (void)pthread_mutex_unlock(&lock);
     keeper_stop(old);
 #if !SLURM_VERSION_AT_LEAST(25, 11)
