@@ -630,6 +630,11 @@ static void a_stray_secret_is_not_shown(void **state)
     load_with(&r, "--eth.private-kee", KEY_HEX);
     assert_usage(&r, "--eth.private-kee: unknown flag, did you mean --eth.private-key?");
     assert_null(strstr(r.err, KEY_HEX));
+    assert_null(strstr(r.err, "unexpected"));
+    run_end(&r);
+    load_with(&r, "--secret", "short");
+    assert_usage(&r, "--secret: unknown flag");
+    assert_null(strstr(r.err, "short"));
     run_end(&r);
     load_with(&r, "--eth.private-kee=" KEY_HEX, NULL);
     assert_usage(&r, "--eth.private-kee: unknown flag");
