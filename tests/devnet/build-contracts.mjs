@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Compiles contracts/*.sol with the solc of the lock file.
 //   node build-contracts.mjs [CACHE_DIR]     prints the path of the result
+//   node build-contracts.mjs --path [CACHE_DIR]    the same without compiling
 // The result is contracts-<hash>.json in CACHE_DIR (or $DEVNET_CACHE, or build/devnet of the
 // clone), named after the content of the sources, of this file and of the lock file, so that it is
 // made once:  { NAME: { abi, bytecode, links: { LIBRARY: [byte offsets] } } }
@@ -104,5 +105,7 @@ export function loadContracts(cacheDir) {
     return JSON.parse(readFileSync(buildContracts(cacheDir), 'utf8'));
 }
 
-if (process.argv[1] && import.meta.url === pathToFileURL(resolve(process.argv[1])).href)
-    console.log(buildContracts(process.argv[2]));
+if (process.argv[1] && import.meta.url === pathToFileURL(resolve(process.argv[1])).href) {
+    if (process.argv[2] === '--path') console.log(resultPath(process.argv[3], readSources()));
+    else console.log(buildContracts(process.argv[2]));
+}
