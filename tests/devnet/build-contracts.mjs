@@ -48,7 +48,9 @@ function outsideView(abi) {
         .filter((entry) => entry.type === 'error')
         .map((entry) => ({
             ...entry,
-            inputs: entry.inputs.map((input) => (named(input) ? { ...input, type: 'uint8' } : input)),
+            inputs: entry.inputs.map((input) =>
+                named(input) ? { ...input, type: 'uint8' } : input,
+            ),
         }));
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The chain of the private grid: anvil, and the grid's contracts on it.
 //
-//   startAnvil({ port, dir, blockTime, chainId }) -> Program      (state is kept in dir over a stop)
+//   startAnvil({ port, dir, blockTime, chainId }) -> Program   (state is kept in dir over a stop)
 //   const chain = new Chain(url, compiledContracts)
-//   await chain.deploy()                deploys and wires all contracts: chain.address.MetaScheduler
+//   await chain.deploy()        deploys and wires all contracts: chain.address.MetaScheduler
 //   chain.wallets                       admin, operator, provider, alice, bob, carol, stranger
 //   await chain.read('JobRepository', 'get', [id])
 //   await chain.send('alice', 'MetaScheduler', 'cancelJob', [id])    -> { receipt, events }
@@ -16,15 +16,7 @@ import { Agent, request } from 'node:http';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import {
-    AbiCoder,
-    Interface,
-    Wallet,
-    ZeroHash,
-    id as keccakOf,
-    toBeHex,
-    toQuantity,
-} from 'ethers';
+import { AbiCoder, Interface, Wallet, ZeroHash, id as keccakOf, toBeHex, toQuantity } from 'ethers';
 import { Program, sleep } from './process.mjs';
 
 export const STATUS = [
@@ -95,10 +87,10 @@ export class Chain {
         this.interfaces = {};
         for (const [name, { abi }] of Object.entries(contracts))
             this.interfaces[name] = new Interface(abi);
-        // Fixed keys, so that addresses (and the Unix users named after them) are the same each time.
+        // Fixed keys, so that addresses (and the users named after them) are always the same.
         this.wallets = {};
         for (const actor of ACTORS) this.wallets[actor] = new Wallet(keccakOf(`devnet ${actor}`));
-        this.queues = new Map(); // of an address: the last of its sends, which the next one waits for
+        this.queues = new Map(); // of an address: its last send, which the next one waits for
         this.requestId = 0;
         this.pollMs = 15;
     }
@@ -172,7 +164,10 @@ export class Chain {
             data: iface.encodeFunctionData(method, args),
         };
         if (from) call.from = this.addressOf(from);
-        const answer = iface.decodeFunctionResult(method, await this.rpc('eth_call', [call, block]));
+        const answer = iface.decodeFunctionResult(
+            method,
+            await this.rpc('eth_call', [call, block]),
+        );
         return answer.length === 1 ? answer[0] : answer;
     }
 
@@ -192,7 +187,7 @@ export class Chain {
         }
     }
 
-    /** Sends a transaction and waits for it: { receipt, events }. A revert throws before sending. */
+    /** Sends a transaction and waits for it: { receipt, events }. A revert throws instead. */
     send(who, contract, method, args = [], options = {}) {
         const data = this.iface(contract).encodeFunctionData(method, args);
         return this.sendData(who, this.address[contract], data, options);
@@ -208,7 +203,10 @@ export class Chain {
                 const call = { from: wallet.address, to, data, value: toQuantity(value) };
                 const gas =
                     gasLimit ?? (BigInt(await this.rpc('eth_estimateGas', [call])) * 3n) / 2n;
-                const count = await this.rpc('eth_getTransactionCount', [wallet.address, 'pending']);
+                const count = await this.rpc('eth_getTransactionCount', [
+                    wallet.address,
+                    'pending',
+                ]);
                 const signed = await wallet.signTransaction({
                     type: 2,
                     chainId: await this.chainId(),
@@ -365,7 +363,11 @@ export class Chain {
     // Jobs.
 
     /** requestNewJob; returns the job's id (bytes32, hex). */
-    async requestNewJob(who, definition = {}, { amount = 100n * CREDIT, name = '', delegate } = {}) {
+    async requestNewJob(
+        who,
+        definition = {},
+        { amount = 100n * CREDIT, name = '', delegate } = {},
+    ) {
         const full = {
             gpus: 0n,
             memPerCpu: 100n,
@@ -377,7 +379,9 @@ export class Chain {
             affinity: [],
             ...definition,
         };
-        const jobName = name ? toBeHex(BigInt(`0x${Buffer.from(name).toString('hex')}`), 32) : ZeroHash;
+        const jobName = name
+            ? toBeHex(BigInt(`0x${Buffer.from(name).toString('hex')}`), 32)
+            : ZeroHash;
         const args = [full, amount, jobName, delegate ?? false];
         const { events } = await this.send(who, 'MetaScheduler', 'requestNewJob', args);
         return events.find((event) => event.name === 'NewJobRequestEvent').args._jobId;
@@ -406,4 +410,3 @@ export class Chain {
         this.agent.destroy();
     }
 }
-

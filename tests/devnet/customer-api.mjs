@@ -4,7 +4,7 @@
 // It trusts nothing that it is told: signature, nonce and the job on chain must all agree.
 //
 //   const api = new CustomerApi({ dir, port, readJob, generations, tls })
-//       readJob(id)   JobRepository.get as an object with customerAddr, providerAddr; throws if unknown
+//       readJob(id)   JobRepository.get: { customerAddr, providerAddr }; throws if unknown
 //       generations   'both', 'sbatch' (sbatchapi.v1alpha1) or 'customer' (customer.v1alpha1)
 //       tls           { key, cert } as PEM text, or null for plain text
 //   await api.start(); await api.stop(); await api.kill()
@@ -16,7 +16,8 @@
 //   api.calls                           { GetSBatch: 3, ... }
 //
 // As a program:  node customer-api.mjs --dir D --port P --rpc URL --jobs ADDRESS [--api both]
-//                [--tls-key F --tls-cert F]; stdin takes "fail N [CODE [METHOD]]", "hang N", "release".
+//                [--tls-key F --tls-cert F]
+// stdin takes "fail N [CODE [METHOD]]", "hang N", "release".
 import { createHash, randomBytes } from 'node:crypto';
 import { appendFileSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -154,7 +155,10 @@ export class CustomerApi {
             });
         const credentials = this.tls
             ? grpc.ServerCredentials.createSsl(null, [
-                  { private_key: Buffer.from(this.tls.key), cert_chain: Buffer.from(this.tls.cert) },
+                  {
+                      private_key: Buffer.from(this.tls.key),
+                      cert_chain: Buffer.from(this.tls.cert),
+                  },
               ])
             : grpc.ServerCredentials.createInsecure();
         await new Promise((done, fail) =>
@@ -198,7 +202,10 @@ export class CustomerApi {
             refuse('INTERNAL', `JobRepository.get: ${error.message}`);
         }
         if (getAddress(job.customerAddr) !== customer || getAddress(job.providerAddr) !== provider)
-            refuse('UNAUTHENTICATED', 'authentication error: not the customer and provider of the job');
+            refuse(
+                'UNAUTHENTICATED',
+                'authentication error: not the customer and provider of the job',
+            );
         const sbatch = this.store.get(request.batch_location_hash);
         if (sbatch === undefined) refuse('NOT_FOUND', 'no such batch');
         return { sbatch, grid_logger_url: this.endpoint };
@@ -290,7 +297,9 @@ async function main() {
         port: Number(values.port),
         readJob: (id) => chain.job(id),
         generations: values.api ?? 'both',
-        tls: values['tls-key'] ? { key: read(values['tls-key']), cert: read(values['tls-cert']) } : null,
+        tls: values['tls-key']
+            ? { key: read(values['tls-key']), cert: read(values['tls-cert']) }
+            : null,
     });
     await api.start();
     console.log(`Listening on ${api.endpoint}`);
@@ -303,4 +312,5 @@ async function main() {
     });
 }
 
-if (process.argv[1] && import.meta.url === pathToFileURL(resolve(process.argv[1])).href) await main();
+if (process.argv[1] && import.meta.url === pathToFileURL(resolve(process.argv[1])).href)
+    await main();

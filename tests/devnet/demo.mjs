@@ -57,7 +57,10 @@ async function follow(grid, id, fromBlock) {
         const inSlurm = await grid.slurmJobOf(id);
         if (inSlurm && inSlurm.JobState !== slurmState) {
             slurmState = inSlurm.JobState;
-            step('Slurm', `job ${inSlurm.JobId} of ${inSlurm.UserId} is ${slurmState}`);
+            step(
+                'Slurm',
+                `job ${inSlurm.JobId} of ${inSlurm.UserId.replace(/[(].*/, '')} is ${slurmState}`,
+            );
         }
         const events = await grid.events({ jobId: id, fromBlock });
         for (const line of events.slice(told).map(tell)) if (line) step(...line);
@@ -77,14 +80,19 @@ async function request(grid, order) {
     const before = await grid.balances();
     const id = await grid.requestJob({ ...order, schedule: false });
     const { cost } = await grid.job(id);
-    step('customer', `${short(chain.addressOf(order.customer))} requests job ${BigInt(id)} and locks ${credits(cost.maxCost)} credits`);
+    const customer = short(chain.addressOf(order.customer));
+    step(
+        'customer',
+        `${customer} requests job ${BigInt(id)}, locks ${credits(cost.maxCost)} credits`,
+    );
     await chain.metaSchedule(id);
     step('operator', `gives it to the provider ${short(chain.addressOf('provider'))}`);
     const job = await follow(grid, id, fromBlock);
     const minutes = job.cost.finalCost / price;
     const after = await grid.balances();
     const change = (who) => after[who] - before[who];
-    step('chain', `the customer paid ${credits(-change(order.customer))} credits, the provider got ${credits(change('provider'))}`);
+    const [paid, got] = [-change(order.customer), change('provider')].map(credits);
+    step('chain', `the customer paid ${paid} credits, the provider got ${got}`);
     return { id, job, minutes, price, change, slurm: await grid.slurmJobOf(id) };
 }
 
@@ -100,8 +108,14 @@ async function proofs(grid, order, result, output) {
         ['one Slurm job, no more', ours.length === 1],
         ['Slurm calls it COMPLETED', slurm?.JobState === 'COMPLETED' && slurm.ExitCode === '0:0'],
         ["it ran as the customer's user", slurm?.UserId === `${user.name}(${user.uid})`],
-        ['its output is complete', output.startsWith(`Hello from ${user.name}\n`) && output.endsWith('done\n')],
-        ['its size is what was paid for', output.includes(`with ${order.ntasks} tasks of ${order.cpusPerTask} CPUs`)],
+        [
+            'its output is complete',
+            output.startsWith(`Hello from ${user.name}\n`) && output.endsWith('done\n'),
+        ],
+        [
+            'its size is what was paid for',
+            output.includes(`with ${order.ntasks} tasks of ${order.cpusPerTask} CPUs`),
+        ],
         ['one minute is billed', minutes === 1n && finalCost === minutes * price],
         ['the customer paid that', change(order.customer) === -finalCost],
         ['the provider got 80 % of it', change('provider') === (finalCost * 80n) / 100n],
@@ -113,9 +127,18 @@ function summary(grid, order, result, output) {
     const rows = [
         ['job', id],
         ['user', grid.userOf(order.customer).name],
-        ['output', output.trimEnd().split('\n').join(`\n${' '.repeat(12)}`)],
+        [
+            'output',
+            output
+                .trimEnd()
+                .split('\n')
+                .join(`\n${' '.repeat(12)}`),
+        ],
         ['exit code', String(job.exitCode)],
-        ['billed', `${minutes} minute${minutes === 1n ? '' : 's'}, ${credits(job.cost.finalCost)} credits`],
+        [
+            'billed',
+            `${minutes} minute${minutes === 1n ? '' : 's'}, ${credits(job.cost.finalCost)} credits`,
+        ],
         ['status', `${job.status} (read from the chain)`],
     ];
     console.log();
@@ -125,9 +148,9 @@ function summary(grid, order, result, output) {
 const outputOf = (grid, id) => grid.outputOf(id).catch(() => '');
 
 async function runDemo(grid) {
-    const price = (value) => credits(value);
     await grid.start({ onStep: (text) => step('grid', text) });
-    step('grid', `prices a minute: ${price(PRICES.cpuPricePerMin)} a CPU, ${price(PRICES.gpuPricePerMin)} a GPU`);
+    const [cpu, gpu] = [PRICES.cpuPricePerMin, PRICES.gpuPricePerMin].map(credits);
+    step('grid', `prices: ${cpu} credits a CPU and minute, ${gpu} a GPU and minute`);
     await grid.startAgent();
     step('agent', `deepsquare-agent listens at 127.0.0.1:${grid.ports.agent}`);
     const order = { customer: 'alice', ntasks: 2, cpusPerTask: 2, memPerCpu: 100, script: SCRIPT };
@@ -172,7 +195,9 @@ async function main() {
         if (good && mode === '--keep') {
             writeFileSync(process.env.DEVNET_DEMO_DIR_FILE, `${grid.dir}\n`);
             sayHow(grid);
-            await new Promise((done) => ['SIGINT', 'SIGTERM'].forEach((s) => process.once(s, done)));
+            await new Promise((done) =>
+                ['SIGINT', 'SIGTERM'].forEach((s) => process.once(s, done)),
+            );
         }
     } finally {
         await grid.stop();

@@ -16,20 +16,24 @@
 // The chain, chain.mjs: grid.chain.read/send/revertOf/events/job/status/balance, wallets by name:
 //   admin, operator, provider, alice, bob, carol (customers with a Unix user), stranger (a customer
 //   without one). Amounts are BigInt with 18 decimals; CREDIT is one credit.
-//   const id = await grid.requestJob({ customer: 'alice', script: '#!/bin/sh\n...', ntasks, cpusPerTask,
-//       memPerCpu, gpus, minutes or amount, schedule: true, hash })      asks, and the operator assigns it
-//   await grid.job(id)                 JobRepository.get, status by name: { status, exitCode, cost, ... }
-//   await grid.waitStatus(id, 'FINISHED' or [...], timeoutMs)     fails early on another final status
-//   await grid.events({ name, jobId, fromBlock });  await grid.balances() -> { alice, provider, ... }
+//   const id = await grid.requestJob({ customer: 'alice', script: '#!/bin/sh\n...', ntasks,
+//       cpusPerTask, memPerCpu, gpus, minutes or amount, schedule, hash })
+//                                   asks; unless schedule is false, the operator assigns it
+//   await grid.job(id)              JobRepository.get: { status (a name), exitCode, cost, ... }
+//   await grid.waitStatus(id, 'FINISHED' or [...], timeoutMs)
+//                                   the job; fails early on another final status
+//   await grid.events({ name, jobId, fromBlock }), await grid.balances() -> { alice, ... }
 //   grid.cancelJob(id, who), grid.topUpJob(id, amount, who)
 //
 // Slurm: await grid.slurmJobs() -> [{ JobId, JobName, JobState, UserId, ExitCode, Comment, ... }],
 //   await grid.slurmJobOf(id) (by its name, the last one; undefined if none),
-//   await grid.waitSlurm(id, 'RUNNING', timeoutMs), grid.slurm.command(['scancel', '5']), grid.slurm.token('root')
-//   grid.userOf('alice') -> { name, uid, gid, home }, await grid.outputOf(id) -> what the job printed
+//   await grid.waitSlurm(id, 'RUNNING', timeoutMs), await grid.outputOf(id) (what it printed),
+//   await grid.slurm.command(['scancel', '5'], { as }), grid.slurm.token('root') (for slurmrestd),
+//   grid.userOf('alice') -> { name, uid, gid, home }
 //
-// The agent: grid.agentArgs(), grid.agentEnv(); await grid.startAgent({ args, env, wait }) starts it and
-//   waits until it listens; then it is the piece grid.agent: await grid.agent.kill('SIGKILL').
+// The agent: grid.agentArgs(), grid.agentEnv(); await grid.startAgent({ args, env, wait, wrapper })
+//   starts it (wrapper: words before the program, such as valgrind's) and waits until it listens;
+//   then it is the piece grid.agent: await grid.agent.kill('SIGKILL').
 //
 // Grid.attach(dir) gives another process (under enter --join) the same view without the pieces.
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -251,7 +255,9 @@ export class Grid {
     /** Stops everything in an order in which nobody waits for another. */
     async stop() {
         await this.agent.stop();
-        await Promise.all([this.sshd, this.slurmrestd, ...this.slurmds].map((piece) => piece.stop()));
+        await Promise.all(
+            [this.sshd, this.slurmrestd, ...this.slurmds].map((piece) => piece.stop()),
+        );
         await this.slurmctld.stop();
         await this.munged.stop();
         await this.customerApi?.stop();
@@ -338,7 +344,7 @@ export class Grid {
 
     /**
      * The customer stores the script and requests the job; unless schedule is false the operator
-     * assigns it to the provider. Pays for `minutes` (at least the contract's minimum), or `amount`.
+     * assigns it to the provider. Pays for `minutes` (the contract's minimum or more), or `amount`.
      * hash: another one than the script's. Returns the job's id.
      */
     async requestJob({
@@ -393,13 +399,20 @@ export class Grid {
     /** Waits until the job has (one of) the status; returns the job. */
     async waitStatus(id, wanted, timeoutMs = 30000) {
         const list = [wanted].flat();
-        return waitFor(`job ${BigInt(id)} is not ${list.join(' or ')}`, async () => {
-            const job = await this.job(id);
-            if (list.includes(job.status)) return job;
-            const error = new Error(`it is ${job.status}${job.lastError && ` (${job.lastError})`}`);
-            error.final = COLD.includes(job.status);
-            throw error;
-        }, timeoutMs, 50);
+        return waitFor(
+            `job ${BigInt(id)} is not ${list.join(' or ')}`,
+            async () => {
+                const job = await this.job(id);
+                if (list.includes(job.status)) return job;
+                const error = new Error(
+                    `it is ${job.status}${job.lastError && ` (${job.lastError})`}`,
+                );
+                error.final = COLD.includes(job.status);
+                throw error;
+            },
+            timeoutMs,
+            50,
+        );
     }
 
     // Slurm.
@@ -416,11 +429,16 @@ export class Grid {
     /** Waits until the Slurm job of that name is in (one of) the states; returns it. */
     async waitSlurm(id, wanted, timeoutMs = 20000) {
         const list = [wanted].flat();
-        return waitFor(`Slurm job ${id} is not ${list.join(' or ')}`, async () => {
-            const job = await this.slurmJobOf(id);
-            if (list.includes(job?.JobState)) return job;
-            throw new Error(job ? `it is ${job.JobState}` : 'there is none');
-        }, timeoutMs, 100);
+        return waitFor(
+            `Slurm job ${id} is not ${list.join(' or ')}`,
+            async () => {
+                const job = await this.slurmJobOf(id);
+                if (list.includes(job?.JobState)) return job;
+                throw new Error(job ? `it is ${job.JobState}` : 'there is none');
+            },
+            timeoutMs,
+            100,
+        );
     }
 
     /** The Unix user of a customer: undefined for one without. */
@@ -488,11 +506,17 @@ export class Grid {
 
     async waitAgent(agent, timeoutMs = 15000) {
         try {
-            await waitFor('the agent does not listen', async () => {
-                if (!agent.alive) throw Object.assign(new Error(agent.describeEnd()), { final: true });
-                const listeners = await runOk(['ss', '-Hltn', `sport = :${this.ports.agent}`]);
-                return listeners.trim() !== '';
-            }, timeoutMs, 50);
+            await waitFor(
+                'the agent does not listen',
+                async () => {
+                    if (!agent.alive)
+                        throw Object.assign(new Error(agent.describeEnd()), { final: true });
+                    const listeners = await runOk(['ss', '-Hltn', `sport = :${this.ports.agent}`]);
+                    return listeners.trim() !== '';
+                },
+                timeoutMs,
+                50,
+            );
         } catch (error) {
             throw new Error(`${error.message}\n${agent.tail()}`);
         }

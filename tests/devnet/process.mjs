@@ -135,12 +135,16 @@ export class Program {
     /** Waits for a line of output that matches; returns the match. */
     async waitLog(pattern, timeoutMs = 10000, from = this.logStart) {
         try {
-            return await waitFor(`${this.name}: no output ${pattern}`, () => {
-                const match = this.log(from).match(pattern);
-                if (!match && !this.alive)
-                    throw Object.assign(new Error(this.describeEnd()), { final: true });
-                return match;
-            }, timeoutMs);
+            return await waitFor(
+                `${this.name}: no output ${pattern}`,
+                () => {
+                    const match = this.log(from).match(pattern);
+                    if (!match && !this.alive)
+                        throw Object.assign(new Error(this.describeEnd()), { final: true });
+                    return match;
+                },
+                timeoutMs,
+            );
         } catch (error) {
             throw new Error(`${error.message}\n${this.tail()}`);
         }

@@ -9,24 +9,12 @@ import { fileURLToPath } from 'node:url';
 import { getBytes } from 'ethers';
 import { CREDIT, Grid, waitFor } from './grid.mjs';
 import { run } from './process.mjs';
+import { check, finish, same } from './tap.mjs';
 
 const require = createRequire(import.meta.url);
 const grpc = require('@grpc/grpc-js');
 const protoLoader = require('@grpc/proto-loader');
 const here = dirname(fileURLToPath(import.meta.url));
-
-let count = 0;
-let failures = 0;
-
-function check(good, name, details = '') {
-    console.log(`${good ? 'ok' : 'not ok'} ${++count} - ${name}`);
-    if (good) return;
-    failures++;
-    for (const line of String(details).split('\n')) console.log(`# ${line}`);
-}
-
-const same = (got, expected, name) =>
-    check(got === expected, name, `got ${got}\nexpected ${expected}`);
 
 class FakeProvider {
     constructor(grid) {
@@ -65,7 +53,9 @@ class FakeProvider {
         const given = change.challenge ? change : await this.call(this.auth, 'Challenge', {});
         if (given.error) return given;
         const { challenge } = given;
-        const signature = getBytes(await (change.signer ?? wallets.provider).signMessage(challenge));
+        const signature = getBytes(
+            await (change.signer ?? wallets.provider).signMessage(challenge),
+        );
         signature[64] -= 27;
         return this.call(this.sbatch, 'GetSBatch', {
             batch_location_hash: claim.jobDefinition.batchLocationHash,
@@ -82,8 +72,21 @@ class FakeProvider {
     async submit(claim, script) {
         const { grid } = this;
         const user = claim.customerAddr.toLowerCase();
-        const ssh = ['ssh', '-F', 'none', '-p', String(grid.ports.sshd), '-i', grid.path('ssh', 'agent')];
-        ssh.push('-o', `UserKnownHostsFile=${grid.path('ssh', 'known_hosts')}`, '-o', 'BatchMode=yes');
+        const ssh = [
+            'ssh',
+            '-F',
+            'none',
+            '-p',
+            String(grid.ports.sshd),
+            '-i',
+            grid.path('ssh', 'agent'),
+        ];
+        ssh.push(
+            '-o',
+            `UserKnownHostsFile=${grid.path('ssh', 'known_hosts')}`,
+            '-o',
+            'BatchMode=yes',
+        );
         ssh.push('-o', 'StrictHostKeyChecking=yes', `${user}@127.0.0.1`);
         const { gpus, ntasks, cpusPerTask, memPerCpu } = claim.jobDefinition;
         const command = ['sbatch', '--parsable', `--job-name=${claim.jobId}`, '--comment=devnet'];
@@ -101,7 +104,13 @@ class FakeProvider {
 
 async function checkJob(grid, provider) {
     const script = '#!/bin/sh\nid -un; echo gpus=$CUDA_VISIBLE_DEVICES; sleep 1; exit 3\n';
-    const id = await grid.requestJob({ customer: 'alice', script, gpus: 1, cpusPerTask: 2, minutes: 20 });
+    const id = await grid.requestJob({
+        customer: 'alice',
+        script,
+        gpus: 1,
+        cpusPerTask: 2,
+        minutes: 20,
+    });
     const claim = await provider.claim();
     same(claim.jobId, id, 'the provider claims the job');
     same(claim.maxDurationMinute, 20n, 'for the minutes that were paid');
@@ -127,7 +136,11 @@ async function checkJob(grid, provider) {
     same(done.cost.finalCost, price, 'a minute is billed');
     const after = await grid.balances();
     same(after.provider - before.provider, (price * 80n) / 100n, 'the provider has its share');
-    same((await grid.events({ jobId: id, name: 'JobTransitionEvent' })).length, 4, 'four transitions');
+    same(
+        (await grid.events({ jobId: id, name: 'JobTransitionEvent' })).length,
+        4,
+        'four transitions',
+    );
 }
 
 async function checkStrictness(grid, provider) {
@@ -157,7 +170,9 @@ async function checkStrictness(grid, provider) {
     same(await error({}), 'DEADLINE_EXCEEDED', 'a hang on order');
     grid.customerApi.release();
     const hash = claim.jobDefinition.batchLocationHash;
-    const old = await provider.call(provider.customer, 'FetchJobBatch', { job_location_hash: hash });
+    const old = await provider.call(provider.customer, 'FetchJobBatch', {
+        job_location_hash: hash,
+    });
     same(old.body, '#!/bin/sh\necho hello\n', 'the older generation');
     await new Promise((done, fail) => {
         const stream = provider.logger.Write((failed) => (failed ? fail(failed) : done()));
@@ -167,7 +182,11 @@ async function checkStrictness(grid, provider) {
         write('two');
         stream.end();
     });
-    same(grid.customerApi.lines.map((line) => line.text).join(), 'one,two', 'lines for the customer');
+    same(
+        grid.customerApi.lines.map((line) => line.text).join(),
+        'one,two',
+        'lines for the customer',
+    );
     await grid.cancelJob(id, 'bob');
 }
 
@@ -175,7 +194,11 @@ async function checkFaults(grid, provider) {
     const id = await grid.requestJob({ customer: 'carol' });
     await grid.anvil.restart();
     same((await grid.job(id)).status, 'META_SCHEDULED', 'the chain outlives a restart of anvil');
-    same((await grid.events({ jobId: id, name: 'NewJobRequestEvent' })).length, 1, 'its events, too');
+    same(
+        (await grid.events({ jobId: id, name: 'NewJobRequestEvent' })).length,
+        1,
+        'its events, too',
+    );
     const claim = await provider.claim();
     same(claim.jobId, id, 'and it goes on');
     await grid.slurmctld.kill();
@@ -188,7 +211,11 @@ async function checkFaults(grid, provider) {
     check(code === 0, 'Slurm works after each part was started again', stderr);
     await grid.waitSlurm(id, 'COMPLETED');
     await grid.customerApi.stop();
-    same((await provider.fetch(claim, { challenge: Buffer.from('x') })).error, 'UNAVAILABLE', 'customer API down');
+    same(
+        (await provider.fetch(claim, { challenge: Buffer.from('x') })).error,
+        'UNAVAILABLE',
+        'customer API down',
+    );
     await grid.customerApi.start();
     await grid.cancelJob(id, 'carol');
     const stranger = await grid.requestJob({ customer: 'stranger' });
@@ -198,7 +225,11 @@ async function checkFaults(grid, provider) {
     const url = `http://127.0.0.1:${grid.ports.slurmrestd}/slurm/v0.0.38/ping`;
     const curl = ['curl', '-sf', '-H', `X-SLURM-USER-TOKEN: ${grid.slurm.token('root')}`];
     const ping = await run([...curl, '-H', 'X-SLURM-USER-NAME: root', url]);
-    check(JSON.parse(ping.stdout || '{}').pings?.[0].ping === 'UP', 'slurmrestd takes our token', ping.stdout);
+    check(
+        JSON.parse(ping.stdout || '{}').pings?.[0].ping === 'UP',
+        'slurmrestd takes our token',
+        ping.stdout,
+    );
     const spent = 10000n * CREDIT - (await grid.balances()).carol;
     same(spent, 0n, 'a job cancelled in time costs nothing');
 }
@@ -218,8 +249,7 @@ async function main() {
         check(false, 'no surprise', error.stack);
     }
     await grid.stop();
-    console.log(`1..${count}`);
-    process.exit(failures === 0 ? 0 : 1);
+    process.exit(finish());
 }
 
 await main();

@@ -49,10 +49,21 @@ export class SlurmCluster {
 
     /** Writes keys and configuration. */
     async prepare() {
-        for (const name of ['etc', 'state', 'spool', 'log', 'run', 'munge', 'ssh', 'dev', 'plugins'])
+        for (const name of [
+            'etc',
+            'state',
+            'spool',
+            'log',
+            'run',
+            'munge',
+            'ssh',
+            'dev',
+            'plugins',
+        ])
             mkdirSync(this.path(name), { recursive: true });
         chmodSync(this.path('munge'), 0o711);
-        for (const name of ['state', 'run']) chownSync(this.path(name), this.admin.uid, this.admin.gid);
+        for (const name of ['state', 'run'])
+            chownSync(this.path(name), this.admin.uid, this.admin.gid);
         const secret = (path, size, owner) => {
             writeFileSync(path, randomBytes(size), { mode: owner ? 0o600 : 0o400 });
             if (owner) chownSync(path, owner.uid, owner.gid);
@@ -152,7 +163,18 @@ export class SlurmCluster {
 
     async prepareSsh() {
         const make = (name) =>
-            runOk(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-C', name, '-f', this.path('ssh', name)]);
+            runOk([
+                'ssh-keygen',
+                '-q',
+                '-t',
+                'ed25519',
+                '-N',
+                '',
+                '-C',
+                name,
+                '-f',
+                this.path('ssh', name),
+            ]);
         await make('host');
         await make('agent');
         const key = readFileSync(this.path('ssh', 'agent.pub'), 'utf8');
@@ -199,7 +221,10 @@ export class SlurmCluster {
         argv.push(`--log-file=${join(this.logDir, 'munged.log')}`);
         const munged = this.program('munged', argv, { umask: 0o022 });
         const socket = file('munge.socket');
-        await waitFor('munged', () => munged.alive && run(['munge', '-n', '-S', socket]).then(good));
+        await waitFor(
+            'munged',
+            () => munged.alive && run(['munge', '-n', '-S', socket]).then(good),
+        );
         return munged;
     }
 
@@ -207,7 +232,9 @@ export class SlurmCluster {
     async startSlurmctld() {
         const argv = ['/usr/sbin/slurmctld', '-D', '-f', this.conf];
         const slurmctld = this.program('slurmctld', argv, { umask: 0o022 });
-        await this.waitUp(slurmctld, async () => good(await run(['scontrol', 'ping'], { env: this.env })));
+        await this.waitUp(slurmctld, async () =>
+            good(await run(['scontrol', 'ping'], { env: this.env })),
+        );
         return slurmctld;
     }
 
@@ -216,7 +243,9 @@ export class SlurmCluster {
         const argv = ['/usr/sbin/slurmd', '-D', '-N', node, '-f', this.conf];
         const slurmd = this.program(`slurmd-${node}`, argv, { umask: 0o022 });
         await this.waitUp(slurmd, async () => {
-            const { stdout } = await run(['sinfo', '-h', '-n', node, '-o', '%T'], { env: this.env });
+            const { stdout } = await run(['sinfo', '-h', '-n', node, '-o', '%T'], {
+                env: this.env,
+            });
             return /^(idle|mixed|allocated)\s*$/m.test(stdout);
         });
         return slurmd;
@@ -243,11 +272,16 @@ export class SlurmCluster {
     /** Waits until the program does what it is for, or has died. */
     async waitUp(program, isUp) {
         try {
-            await waitFor(`${program.name} is not up`, async () => {
-                if (!program.alive)
-                    throw Object.assign(new Error(program.describeEnd()), { final: true });
-                return isUp();
-            }, 20000, 50);
+            await waitFor(
+                `${program.name} is not up`,
+                async () => {
+                    if (!program.alive)
+                        throw Object.assign(new Error(program.describeEnd()), { final: true });
+                    return isUp();
+                },
+                20000,
+                50,
+            );
         } catch (error) {
             throw new Error(`${error.message}\n${program.tail()}`);
         }
@@ -266,7 +300,13 @@ export class SlurmCluster {
     /** Runs a Slurm command as a user of the grid (default: the admin); returns stdout. */
     command(argv, { as = this.admin.name, input } = {}) {
         const { uid, gid, home } = this.users.get(as);
-        return runOk(argv, { env: { ...this.env, HOME: home, USER: as }, uid, gid, cwd: home, input });
+        return runOk(argv, {
+            env: { ...this.env, HOME: home, USER: as },
+            uid,
+            gid,
+            cwd: home,
+            input,
+        });
     }
 
     /** All jobs that slurmctld knows, finished ones too: objects with scontrol's names. */
@@ -291,7 +331,9 @@ function listens(port) {
 // "Key=value Key=value ...": a value may hold spaces (Comment, Command), a key never does.
 function parseJob(line) {
     const job = {};
-    for (const [, key, value] of line.matchAll(/([A-Za-z][\w:/]*)=(.*?)(?= [A-Za-z][\w:/]*=|\s*$)/g))
+    for (const [, key, value] of line.matchAll(
+        /([A-Za-z][\w:/]*)=(.*?)(?= [A-Za-z][\w:/]*=|\s*$)/g,
+    ))
         job[key] ??= value;
     return job;
 }

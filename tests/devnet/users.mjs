@@ -13,7 +13,9 @@ const FIRST_ID = 20001; // above the users of a fresh machine, below Slurm's 640
  */
 export async function createUsers(dir, names) {
     if (!process.env.DEVNET_DIR)
-        throw new Error('users are made only in namespaces of our own: run under tests/devnet/enter');
+        throw new Error(
+            'users are made only in namespaces of our own: run under tests/devnet/enter',
+        );
     const etc = join(dir, 'etc');
     mkdirSync(etc, { recursive: true });
     mkdirSync(join(dir, 'home'), { recursive: true });
