@@ -107,7 +107,7 @@ test('another transaction of the same key takes a nonce', async (grid) => {
 test('the agent refuses events of names that are none, and of jobs it does not know', async (grid) => {
     // By the plugin: a job of ours by its mark, with a name that is not an id.
     const user = grid.userOf('carol').name;
-    await grid.slurm.command(['sbatch', '--job-name', 'not an id', '--comment', 'supervisor x', '--output', '/dev/null', '--chdir', '/tmp', '--wrap', 'true'], { as: user });
+    await grid.slurm.command(['sbatch', '--job-name', 'not an id', '--mem', '10', '--comment', 'supervisor x', '--output', '/dev/null', '--chdir', '/tmp', '--wrap', 'true'], { as: user });
     await waitFor('the job has not ended', async () => (await grid.slurmJobs()).some((job) => job.JobName === 'not an id' && job.JobState === 'COMPLETED'), 20000);
     await runJob(grid); // the spool behind it is delivered all the same
 });

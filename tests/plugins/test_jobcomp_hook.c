@@ -48,9 +48,9 @@
 slurm_conf_t slurm_conf;
 static int errors_logged;
 static char last_error[1024];
-void slurm_info(const char *format, ...);
-void slurm_debug(const char *format, ...);
-void slurm_error(const char *format, ...);
+void slurm_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void slurm_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void slurm_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 void slurm_info(const char *format, ...)
 {
