@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "agent/chain/chain.h"
@@ -59,6 +60,7 @@ struct node {
     const char *estimate_error; // an error object, or NULL
     const char *send_error;
     const char *call_error; // of eth_call on the JobRepository, and of replays
+    uint64_t lag;           // eth_blockNumber says this much less than the head
     uint64_t logs_span_max; // blocks per eth_getLogs; 0: any
     int status;             // HTTP
     const char *garbage;    // the whole answer, or NULL
@@ -252,7 +254,7 @@ static void put_answer(struct node *n, struct buf *out, struct json_object *q, u
     if (strcmp(method, "eth_chainId") == 0)
         buf_putf(out, "\"result\":%s", quantity(n->chain_id));
     else if (strcmp(method, "eth_blockNumber") == 0)
-        buf_putf(out, "\"result\":%s", quantity(n->head));
+        buf_putf(out, "\"result\":%s", quantity(n->head - n->lag));
     else if (strcmp(method, "eth_getTransactionCount") == 0)
         buf_putf(out, "\"result\":%s", quantity(n->nonce));
     else if (strcmp(method, "eth_gasPrice") == 0)
@@ -598,6 +600,33 @@ static void test_chunks_in_order(void **state)
     check_contiguous(f, 5);
 }
 
+static int real_stderr = -1;
+
+/* Log lines go to the file that is returned, until check_complaints(). */
+static int capture_stderr(void)
+{
+    int fd = memfd_create("log", MFD_CLOEXEC);
+    real_stderr = dup(STDERR_FILENO);
+    assert_true(fd >= 0 && real_stderr >= 0);
+    assert_int_equal(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+    return fd;
+}
+
+static void check_complaints(int fd, const char *what, unsigned int want)
+{
+    char text[8192] = "";
+    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+    (void)dup2(real_stderr, STDERR_FILENO);
+    close(real_stderr);
+    close(fd);
+    assert_true(n >= 0);
+    unsigned int got = 0;
+    for (const char *at = text; (at = strstr(at, what)); at++)
+        got++;
+    assert_int_equal(got, want);
+    assert_non_null(strstr(text, "transaction 0x00000000000000000000000000000000"));
+}
+
 static void test_logs_that_do_not_count(void **state)
 {
     struct fixture *f = *state;
@@ -612,12 +641,15 @@ static void test_logs_that_do_not_count(void **state)
     n->logs[n->log_count++] =
         (struct node_log){6, JOBS, TRANSITION, "0x" WORD1 WORD1 WORD2, true}; // removed
     add_transition(n, 6);
+    int said = capture_stderr();
+    log_set_level(LOG_LEVEL_ERROR);
     start_at(f, 5);
     struct seen s = wait_seen(f, SEEN_LOGS, 1);
+    wait_polls(f, 2);
+    check_complaints(said, "cannot be decoded", 3); // once each, naming the transaction
     assert_int_equal(s.count, 1);
     assert_int_equal(s.event.log_index, 6);
     assert_int_equal(s.to, 10);
-    wait_polls(f, 2);
     assert_int_equal(seen_count(f, SEEN_DOWN), 0);
 }
 
@@ -660,6 +692,22 @@ static void test_lagging_node(void **state)
     node_lock(f)->head = 23;
     node_unlock(f);
     assert_int_equal(wait_seen(f, SEEN_LOGS, 2).from, 23);
+    assert_int_equal(seen_count(f, SEEN_DOWN), 0);
+}
+
+/* Behind a load balancer: the one who has the logs is not as far as the one who told the head. */
+static void test_lagging_backend(void **state)
+{
+    struct fixture *f = *state;
+    f->node.lag = 2;
+    start_at(f, 9);
+    wait_polls(f, 4);
+    assert_int_equal(seen_count(f, SEEN_LOGS), 0);
+    struct node *n = node_lock(f);
+    n->lag = 0;
+    add_transition(n, 10);
+    node_unlock(f);
+    assert_int_equal(wait_seen(f, SEEN_LOGS, 1).count, 1);
     assert_int_equal(seen_count(f, SEEN_DOWN), 0);
 }
 
@@ -1135,6 +1183,7 @@ int main(void)
         T(test_logs_that_do_not_count),
         T(test_too_many_results),
         T(test_lagging_node),
+        T(test_lagging_backend),
         T(test_down_and_back),
         T(test_down_from_the_start),
         T(test_no_contract),
