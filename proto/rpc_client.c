@@ -5,8 +5,6 @@
  */
 #include "proto/rpc_client.h"
 
-#include "config.h"
-
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,45 +63,11 @@ static int make_target(char *out, size_t size, const char *target, struct error 
     } else {
         if (parse_hostport(target, &hp) < 0 || !host_ok(&hp))
             return error_set(err, ERR_INVALID, "%s: not a host:port", target);
-        const char *form = strchr(hp.host, ':') ? "[%s]:%u" : "dns:///%s:%u";
-        n = form[0] == '[' ? snprintf(out, size, "[%s]:%u", hp.host, hp.port)
-                           : snprintf(out, size, "dns:///%s:%u", hp.host, hp.port);
+        bool v6 = strchr(hp.host, ':') != NULL; // brackets are no part of a URI's path
+        n = snprintf(out, size, v6 ? "[%s]:%u" : "dns:///%s:%u", hp.host, hp.port);
     }
     if (n < 0 || (size_t)n >= size) return error_set(err, ERR_INVALID, "%s: too long", target);
     return 0;
-}
-
-/* Neither chain nor name is checked: three switches, or the name still is. */
-static grpc_channel_credentials *unverified(struct error *err)
-{
-#ifdef HAVE_GRPC_TLS_CERTIFICATE_VERIFIER_NO_OP_CREATE
-    grpc_tls_credentials_options *o = grpc_tls_credentials_options_create();
-    grpc_tls_credentials_options_set_verify_server_cert(o, 0);
-    grpc_tls_credentials_options_set_check_call_host(o, 0);
-    grpc_tls_certificate_verifier *v = grpc_tls_certificate_verifier_no_op_create();
-    grpc_tls_credentials_options_set_certificate_verifier(o, v);
-    grpc_tls_certificate_verifier_release(v);
-    return grpc_tls_credentials_create(o);
-#else
-    (void)error_set(err, ERR_UNSUPPORTED, "TLS without verification: not in this gRPC release");
-    return NULL;
-#endif
-}
-
-static grpc_channel_credentials *make_creds(const struct rpc_tls *tls, struct error *err)
-{
-    if (!tls || !tls->enabled) return grpc_insecure_credentials_create();
-    if (tls->insecure) return unverified(err);
-
-    grpc_channel_credentials *creds = NULL;
-    struct buf pem = BUF_INIT(RPC_PEM_MAX);
-    bool own_ca = tls->ca_file && tls->ca_file[0];
-    if (own_ca && rpc_read_certs(tls->ca_file, &pem, err) < 0) goto out;
-    creds = grpc_ssl_credentials_create_ex(own_ca ? buf_str(&pem) : NULL, NULL, NULL, NULL);
-    if (!creds) (void)error_set(err, ERR_INVALID, "TLS: gRPC refuses the credentials");
-out:
-    buf_free(&pem);
-    return creds;
 }
 
 static grpc_channel *make_channel(const char *target,
@@ -143,7 +107,7 @@ rpc_client_new(const char *target, const struct rpc_tls *tls, size_t max_answer,
     if (make_target(full, sizeof(full), target, err) < 0) return NULL;
 
     rpc_init();
-    creds = make_creds(tls, err);
+    creds = rpc_channel_creds(tls, err);
     if (!creds) goto fail;
     c = calloc(1, sizeof(*c));
     if (c) c->channel = make_channel(full, tls, max_answer, creds);

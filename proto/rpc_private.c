@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* gRPC core's life, log and slices; PEM files. */
+/* gRPC core's life, log and slices. */
 #include "proto/rpc_private.h"
 
 #include "config.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
@@ -20,12 +17,6 @@
 #include <grpc/support/log.h>
 #endif
 
-#include <openssl/bio.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
-
-#include "agent/util/file.h"
 #include "agent/util/log.h"
 
 /* Long enough for a bind error, whose errno text sits deep inside. */
@@ -76,8 +67,13 @@ void rpc_log_capture_end(char *text, size_t size)
     capture.on = false;
     const char *from = strstr(capture.text, key);
     if (from) from += sizeof(key) - 1;
-    int len = from ? (int)strcspn(from, "\"") : (int)strcspn(capture.text, "{");
-    (void)snprintf(text, size, "%.*s", len, from ? from : capture.text);
+    size_t len = from ? strcspn(from, "\"") : strcspn(capture.text, "{");
+    if (!from) {
+        from = capture.text;
+        while (len > 0 && from[len - 1] == ' ')
+            len--;
+    }
+    (void)snprintf(text, size, "%.*s", (int)len, from);
 }
 
 uint8_t *rpc_message_copy(grpc_byte_buffer *message, size_t *len)
@@ -131,82 +127,4 @@ grpc_arg rpc_arg_int(const char *key, int value)
     arg.key = (char *)key;
     arg.value.integer = value;
     return arg;
-}
-
-/* No password: a daemon has nobody to ask, and OpenSSL would ask on the terminal. */
-static int no_password(char *out, int size, int writing, void *arg)
-{
-    return -1;
-}
-
-/* Why OpenSSL failed; forgets the rest. */
-static const char *tls_reason(void)
-{
-    unsigned long code = ERR_peek_last_error();
-    const char *text = code ? ERR_reason_error_string(code) : NULL;
-    ERR_clear_error();
-    return text ? text : "unknown reason";
-}
-
-int rpc_read_certs(const char *path, struct buf *pem, struct error *err)
-{
-    int rc = file_read(path, pem, err);
-    if (rc < 0) return rc;
-
-    size_t count = 0;
-    BIO *bio = BIO_new_mem_buf(buf_str(pem), (int)pem->len);
-    if (!bio) return error_set(err, ERR_NOMEM, "%s: out of memory", path);
-    for (X509 *cert; (cert = PEM_read_bio_X509(bio, NULL, no_password, NULL)); count++)
-        X509_free(cert);
-    BIO_free(bio);
-
-    bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
-    if (at_end) ERR_clear_error();
-    if (count == 0 && at_end) return error_set(err, ERR_INVALID, "%s: no PEM certificate", path);
-    if (!at_end)
-        return error_set(
-            err, ERR_INVALID, "%s: certificate %zu: %s", path, count + 1, tls_reason());
-    return 0;
-}
-
-static int read_private(const char *path, struct buf *key, struct error *err)
-{
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        int rc = error_set(err, ERR_NOTFOUND, "%s: %m", path);
-        if (fd >= 0) (void)close(fd);
-        return rc;
-    }
-    int rc = st.st_mode & S_IRWXO
-                 ? error_set(err, ERR_DENIED, "%s: a private key that everybody may use", path)
-                 : file_read_fd(fd, path, key, err);
-    (void)close(fd);
-    return rc;
-}
-
-int rpc_read_key(const char *path, const struct buf *certs, struct buf *key, struct error *err)
-{
-    X509 *cert = NULL;
-    EVP_PKEY *pkey = NULL;
-    BIO *cert_bio = NULL, *key_bio = NULL;
-    int rc = read_private(path, key, err);
-    if (rc < 0) goto out;
-
-    cert_bio = BIO_new_mem_buf(buf_str(certs), (int)certs->len);
-    key_bio = BIO_new_mem_buf(buf_str(key), (int)key->len);
-    if (cert_bio) cert = PEM_read_bio_X509(cert_bio, NULL, no_password, NULL);
-    if (key_bio) pkey = PEM_read_bio_PrivateKey(key_bio, NULL, no_password, NULL);
-    if (!cert || !pkey)
-        rc = error_set(err, ERR_INVALID, "%s: no PEM private key (%s)", path, tls_reason());
-    else if (X509_check_private_key(cert, pkey) != 1)
-        rc = error_set(err, ERR_INVALID, "%s: not the key of the certificate", path);
-out:
-    ERR_clear_error();
-    X509_free(cert);
-    EVP_PKEY_free(pkey);
-    BIO_free(cert_bio);
-    BIO_free(key_bio);
-    if (rc < 0) buf_wipe(key);
-    return rc;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What the client and the server share: gRPC's life, its log, slices, PEM files. */
+/* What the client and the server share: gRPC's life, its log, slices, credentials. */
 #ifndef PROTO_RPC_PRIVATE_H
 #define PROTO_RPC_PRIVATE_H
 
@@ -9,13 +9,15 @@
 
 #include <grpc/grpc.h>
 
-#include "agent/util/buf.h"
 #include "agent/util/error.h"
+#include "proto/rpc_client.h"
+#include "proto/rpc_server.h"
 
 /*
  * gRPC core is up between the first rpc_init() and the matching last rpc_fini(); every client and
- * server holds one. The process must not fork without exec in between. rpc_fini() may block for
- * gRPC's threads and must not be called from one of them.
+ * server holds one. gRPC's threads take over the signal mask: a program that has signal handlers
+ * blocks its signals before. The process must not fork without exec in between. rpc_fini() may
+ * block for gRPC's threads and must not be called from one of them.
  */
 void rpc_init(void);
 void rpc_fini(void);
@@ -40,15 +42,8 @@ gpr_timespec rpc_deadline(long long deadline_ms);
 /* A channel argument. `key` is borrowed. */
 grpc_arg rpc_arg_int(const char *key, int value);
 
-enum { RPC_PEM_MAX = 1024 * 1024 }; // a bundle of all public roots has some 220 KiB
-
-/*
- * Read a PEM file and check that it holds certificates, every one readable: gRPC does not say that
- * it could not read one, its calls just fail. `pem` must be empty, with max RPC_PEM_MAX.
- */
-int rpc_read_certs(const char *path, struct buf *pem, struct error *err);
-
-/* Read a private key that fits the first certificate of `certs`; refuses one that all may read. */
-int rpc_read_key(const char *path, const struct buf *certs, struct buf *key, struct error *err);
+/* Credentials for a channel (`tls` NULL: plaintext) or a server; NULL and *err if a file is bad. */
+grpc_channel_credentials *rpc_channel_creds(const struct rpc_tls *tls, struct error *err);
+grpc_server_credentials *rpc_server_creds(const struct rpc_server_options *o, struct error *err);
 
 #endif

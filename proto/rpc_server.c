@@ -452,35 +452,13 @@ static int make_address(char *out, size_t size, const char *address, struct erro
     return 0;
 }
 
-static grpc_server_credentials *make_creds(const struct rpc_server_options *o, struct error *err)
-{
-    if (!o->tls) return grpc_insecure_server_credentials_create();
-    if (!o->cert_file || !o->cert_file[0] || !o->key_file || !o->key_file[0]) {
-        (void)error_set(err, ERR_INVALID, "TLS needs a certificate file and a key file");
-        return NULL;
-    }
-
-    grpc_server_credentials *creds = NULL;
-    struct buf certs = BUF_INIT(RPC_PEM_MAX), key = BUF_INIT(RPC_PEM_MAX);
-    if (rpc_read_certs(o->cert_file, &certs, err) < 0) goto out;
-    if (rpc_read_key(o->key_file, &certs, &key, err) < 0) goto out;
-    grpc_ssl_pem_key_cert_pair pair = {buf_str(&key), buf_str(&certs)};
-    creds = grpc_ssl_server_credentials_create_ex(
-        NULL, &pair, 1, GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE, NULL);
-    if (!creds) (void)error_set(err, ERR_INVALID, "TLS: gRPC refuses the certificate");
-out:
-    buf_free(&certs);
-    buf_wipe(&key);
-    return creds;
-}
-
 static int listen_on(struct rpc_server *s, struct error *err)
 {
     char address[320], reason[160];
     const char *given = s->options.listen_address;
     int rc = make_address(address, sizeof(address), given, err);
     if (rc < 0) return rc;
-    grpc_server_credentials *creds = make_creds(&s->options, err);
+    grpc_server_credentials *creds = rpc_server_creds(&s->options, err);
     if (!creds) return err ? err->code : ERR_INVALID;
 
     rpc_log_capture_begin();
@@ -537,9 +515,9 @@ static int set_up(struct rpc_server *s, struct error *err)
     size_t methods = s->options.method_count;
     s->cq = grpc_completion_queue_create_for_next(NULL);
     s->server = make_server(s->options.max_request);
+    grpc_server_register_completion_queue(s->server, s->cq, NULL);
     s->posted = calloc(methods * POSTED_UNARY + POSTED_OTHER, sizeof(*s->posted));
     if (!s->posted) return error_set(err, ERR_NOMEM, "gRPC server: out of memory");
-    grpc_server_register_completion_queue(s->server, s->cq, NULL);
     for (size_t i = 0; i < methods; i++) {
         int rc = add_posted(s, &s->options.methods[i], err);
         if (rc < 0) return rc;
