@@ -34,7 +34,10 @@
 
 #include "plugins/common/spool.h"
 
-#ifdef __SANITIZE_ADDRESS__
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 #define SANITIZED 1 // its libraries come too
 #else
 #define SANITIZED 0
