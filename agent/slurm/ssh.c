@@ -27,6 +27,7 @@ enum {
 struct sshc {
     const struct sshc_target *target;
     ssh_session session;
+    ssh_event event; // once authenticated: polls and takes packets
     ssh_key key;
     bool failed;
     char where[400]; // "user@host:port", for messages
@@ -46,14 +47,23 @@ static int fail_late(struct sshc *c, int code, const char *what, struct error *e
     return error_set(err, code, "%s: %s: no answer in time", c->where, what);
 }
 
-/* Wait until the socket is ready for what libssh wants, a slice at most. False at the deadline. */
+/*
+ * Wait until there is something to do, a slice at most. False at the deadline.
+ * libssh's functions take packets only as far as they need any (reading does not once the end of
+ * the file has come, even if the exit status has not), hence the event, which takes all.
+ */
 static bool wait_io(struct sshc *c, long long deadline_ms)
 {
     long long left = deadline_ms - clock_mono_ms();
     if (left <= 0) return false;
+    int slice = left < POLL_SLICE_MS ? (int)left : POLL_SLICE_MS;
+    if (c->event) {
+        if (ssh_event_dopoll(c->event, slice) == SSH_ERROR) c->failed = true;
+        return true;
+    }
     struct pollfd p = {.fd = ssh_get_fd(c->session), .events = POLLIN};
     if (ssh_get_poll_flags(c->session) & SSH_WRITE_PENDING) p.events |= POLLOUT;
-    (void)poll(&p, 1, left < POLL_SLICE_MS ? (int)left : POLL_SLICE_MS);
+    (void)poll(&p, 1, slice);
     return true;
 }
 
@@ -236,6 +246,11 @@ int sshc_open(const struct sshc_target *target,
     fd = -1;
     rc = handshake(c, user, limit, err);
     if (rc < 0) goto out;
+    c->event = ssh_event_new();
+    if (!c->event || ssh_event_add_session(c->event, c->session) != SSH_OK) {
+        rc = fail(c, ERR_UNAVAILABLE, "event", err);
+        goto out;
+    }
     *conn = c;
     c = NULL;
 out:
@@ -247,6 +262,10 @@ out:
 struct sshc *sshc_close(struct sshc *conn)
 {
     if (!conn) return NULL;
+    if (conn->event) {
+        (void)ssh_event_remove_session(conn->event, conn->session);
+        ssh_event_free(conn->event);
+    }
     if (conn->session) {
         if (conn->failed)
             ssh_silent_disconnect(conn->session);
@@ -382,7 +401,7 @@ static int pump(struct run *r, long long deadline_ms, struct error *err)
         if (got < 0 && r->exited) return 0;
         if (got < 0 || sent < 0) return fail(c, lost_code(r), "command", err);
         if (got > 0 || sent > 0) continue;
-        if (ssh_channel_is_closed(r->channel) || !ssh_is_connected(c->session))
+        if (c->failed || ssh_channel_is_closed(r->channel) || !ssh_is_connected(c->session))
             return fail(c, lost_code(r), "command: ended without a status", err);
         if (!wait_io(c, deadline_ms)) return fail_late(c, lost_code(r), "command", err);
     }

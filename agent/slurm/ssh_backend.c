@@ -111,7 +111,9 @@ static int
 verdict(struct ssh_backend *b, enum tool tool, const struct sshc_result *result, struct error *err)
 {
     int status = result->exit_status < 0 ? 128 + 9 : result->exit_status;
-    return verdict_of(tool_names[tool], b->paths[tool], status, buf_str(&result->errs), err);
+    bool own_lines = tool == SBATCH || tool == SCANCEL;
+    return verdict_of(
+        tool_names[tool], b->paths[tool], own_lines, status, buf_str(&result->errs), err);
 }
 
 /* A question has no outcome that could be unknown: it can simply be asked again. */
@@ -174,7 +176,8 @@ static int op_user_exists(struct slurm_backend *base,
         rc = error_set(err, ERR_NOTFOUND, "there is no user %s on the login node", user);
     else if (result.exit_status != 0)
         rc = as_question(
-            verdict_of("getent", "getent", result.exit_status, buf_str(&result.errs), err), err);
+            verdict_of("getent", "getent", false, result.exit_status, buf_str(&result.errs), err),
+            err);
     result_free(&result);
     return rc;
 }
@@ -254,10 +257,13 @@ static void submit_args(struct ssh_backend *b, const struct slurm_job_spec *s, s
 }
 
 /* No job is meant here: what Slurm says of "a job" is its verdict on this one. */
-static int as_submission(int rc, struct error *err)
+static int as_submission(int rc, size_t script_len, struct error *err)
 {
-    if (rc != ERR_NOTFOUND && rc != ERR_EXISTS) return rc;
+    if (rc != ERR_NOTFOUND && rc != ERR_EXISTS && rc != ERR_REFUSED) return rc;
     if (err) err->code = ERR_REFUSED;
+    // sbatch says so of a script above max_script_size; nothing else that we send can be too long.
+    if (err && strstr(err->text, "parameter too long"))
+        (void)error_prefix(err, "the script (%zu bytes) is larger than Slurm takes", script_len);
     return ERR_REFUSED;
 }
 
@@ -282,7 +288,7 @@ static int op_submit(struct slurm_backend *base,
     if (rc < 0) goto out;
     uint64_t submitted = parse_submitted(buf_str(&result.out));
     if (result.exit_status != 0)
-        rc = as_submission(verdict(b, SBATCH, &result, err), err);
+        rc = as_submission(verdict(b, SBATCH, &result, err), script.len, err);
     else if (submitted == 0)
         rc = error_set(
             err, ERR_OUTCOME_UNKNOWN, "sbatch gave no job id: \"%.100s\"", buf_str(&result.out));
@@ -307,9 +313,10 @@ static int ask_squeue(struct ssh_backend *b,
         SQUEUE, b->admin_user, NULL, 0, SHORT_OUTPUT + jobs_max * SQUEUE_RECORD_MAX};
     int rc = run(b, args, &cmd, deadline_ms, result, err);
     if (rc < 0) return as_question(rc, err);
-    if (result->exit_status != 0) {
+    // An unknown --user is an error without an exit status (22.05), and the list then is empty.
+    if (result->exit_status != 0 || strstr(buf_str(&result->errs), "squeue: error: ")) {
         rc = verdict(b, SQUEUE, result, err);
-        if (rc != ERR_NOTFOUND) rc = as_question(rc, err);
+        if (rc != ERR_NOTFOUND || result->exit_status == 0) rc = as_question(rc, err);
     } else if (result->truncated || strlen(buf_str(&result->out)) != result->out.len) {
         rc = error_set(err, ERR_PROTO, "squeue: more than %zu jobs, or a NUL", jobs_max);
     } else if (!(*records = squeue_records(buf_str(&result->out)))) {
@@ -346,7 +353,7 @@ static int op_find(struct slurm_backend *base,
     int rc = check_user(user, err);
     if (rc < 0) return rc;
     squeue_args(b, &args);
-    // By uid: squeue fails, rather than finds nothing, where the name service does not answer.
+    // By name: squeue complains, rather than finds nothing, where the name service fails.
     args_add(&args, "--user=%s", user);
     args_add(&args, "--name=%s", name);
     rc = ask_squeue(b, &args, FIND_JOBS_MAX, deadline_ms, &result, &at, err);
@@ -509,38 +516,42 @@ check_options(const struct slurm_ssh_options *o, struct sshc_target *target, str
     return sshc_key_load(&o->private_key, &target->key, err);
 }
 
+static int fill(struct ssh_backend *b, const struct slurm_ssh_options *o)
+{
+    const char *paths[TOOL_COUNT] = {o->sbatch, o->scancel, o->squeue, o->scontrol};
+    b->base.ops = &ops;
+    b->admin_user = strdup(o->admin_user);
+    if (!b->admin_user) return ERR_NOMEM;
+    for (size_t i = 0; i < TOOL_COUNT; i++) {
+        b->paths[i] = strdup(paths[i] && *paths[i] ? paths[i] : tool_names[i]);
+        if (!b->paths[i]) return ERR_NOMEM;
+    }
+    return 0;
+}
+
 struct slurm_backend *slurm_ssh_new(const struct slurm_ssh_options *options, struct error *err)
 {
-    const char *paths[TOOL_COUNT] = {
-        options->sbatch, options->scancel, options->squeue, options->scontrol};
     struct sshc_target target = {
         .known_hosts = options->known_hosts && *options->known_hosts ? options->known_hosts : NULL,
         .insecure = options->insecure,
         .connect_timeout_ms = options->connect_timeout_ms,
     };
     struct ssh_backend *b = NULL;
-    if (check_options(options, &target, err) < 0) goto out;
+    int rc = check_options(options, &target, err);
+    if (rc < 0) goto out;
     b = calloc(1, sizeof(*b));
-    if (!b) goto out_of_memory;
-    b->base.ops = &ops;
-    b->admin_user = strdup(options->admin_user);
-    if (!b->admin_user) goto out_of_memory;
-    for (size_t i = 0; i < TOOL_COUNT; i++) {
-        b->paths[i] = strdup(paths[i]);
-        if (!b->paths[i]) goto out_of_memory;
+    rc = b ? fill(b, options) : ERR_NOMEM;
+    if (rc < 0) {
+        (void)error_set(err, rc, "SSH backend: out of memory");
+        goto out;
     }
     b->pool = ssh_pool_new(&target, options->idle_ms ? options->idle_ms : SSH_POOL_IDLE_MS, err);
-    if (b->pool) goto out;
-    op_destroy(&b->base);
-    b = NULL;
-    goto out;
-out_of_memory:
-    (void)error_set(err, ERR_NOMEM, "SSH backend: out of memory");
-    op_destroy(b ? &b->base : NULL);
-    b = NULL;
+    if (!b->pool) rc = ERR_NOMEM;
 out:
     secret_wipe(&target.key);
-    return b ? &b->base : NULL;
+    if (rc == 0) return &b->base;
+    op_destroy(b ? &b->base : NULL);
+    return NULL;
 }
 
 struct ssh_pool *slurm_ssh_pool(struct slurm_backend *backend)

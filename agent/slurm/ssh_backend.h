@@ -18,7 +18,7 @@ struct slurm_ssh_options {
     struct secret private_key; // base64 on one line; copied
     const char *known_hosts;   // NULL or "": ~/.ssh/known_hosts and the system's
     bool insecure;             // any host key will do (the caller warns)
-    const char *sbatch, *scancel, *squeue, *scontrol; // paths on the login node
+    const char *sbatch, *scancel, *squeue, *scontrol; // on the login node; NULL: by its PATH
     long long connect_timeout_ms;
     /* For tests; 0: SSH_POOL_IDLE_MS. */
     long long idle_ms;

@@ -54,18 +54,20 @@ static const struct {
     {"Invalid job id specified", ERR_NOTFOUND},
 };
 
-/* The tool's own lines, joined, without "<tool>: error: ". */
-static void gather(const char *tool, const char *text, struct buf *out)
+/* The lines, joined, without "<tool>: error: ". */
+static void gather(const char *tool, bool own_lines, const char *text, struct buf *out)
 {
     size_t n = strlen(tool);
     while (*text) {
         size_t len = strcspn(text, "\r\n");
         const char *line = text;
         text += len + strspn(text + len, "\r\n");
-        if (len <= n + 2 || strncmp(line, tool, n) != 0 || strncmp(line + n, ": ", 2) != 0)
-            continue;
-        line += n + 2;
-        len -= n + 2;
+        bool own = len > n + 2 && strncmp(line, tool, n) == 0 && strncmp(line + n, ": ", 2) == 0;
+        if (own_lines && !own) continue;
+        if (own) {
+            line += n + 2;
+            len -= n + 2;
+        }
         static const char *const prefixes[] = {"error: ", "fatal: "};
         for (size_t i = 0; i < 2; i++) {
             if (len > 7 && strncmp(line, prefixes[i], 7) == 0) {
@@ -79,12 +81,16 @@ static void gather(const char *tool, const char *text, struct buf *out)
     }
 }
 
-int verdict_of(
-    const char *tool, const char *path, int exit_status, const char *text, struct error *err)
+int verdict_of(const char *tool,
+               const char *path,
+               bool own_lines,
+               int exit_status,
+               const char *text,
+               struct error *err)
 {
     struct buf said = BUF_INIT(TEXT_MAX);
     int code = ERR_OUTCOME_UNKNOWN;
-    gather(tool, text, &said);
+    gather(tool, own_lines, text, &said);
     if (exit_status == 126 || exit_status == 127) {
         code = error_set(err,
                          ERR_UNAVAILABLE,
