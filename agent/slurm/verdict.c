@@ -6,7 +6,10 @@
 
 #include "agent/util/buf.h"
 
-enum { TEXT_MAX = 400 }; // leaves room for a prefix in struct error
+enum {
+    TEXT_MAX = 400,          // leaves room for a prefix in struct error
+    SIGNAL_STATUS_MAX = 192, // 128 + 64; scancel's own statuses (Slurm's errno, cut) are above
+};
 
 /*
  * Messages that are no refusal, by a part of their text (slurm_errno.c and the commands themselves;
@@ -97,7 +100,7 @@ int verdict_of(const char *tool,
                          "%s cannot be run on the login node (exit status %d): check the path",
                          path,
                          exit_status);
-    } else if (exit_status > 128) {
+    } else if (exit_status > 128 && exit_status <= SIGNAL_STATUS_MAX) {
         code = error_set(err, code, "%s was ended by signal %d", tool, exit_status - 128);
     } else if (said.len == 0) {
         size_t len = strcspn(text, "\r\n");
