@@ -529,6 +529,48 @@ static void test_stale_connection(void **state)
     assert_ok(backend->ops->ping(backend, soon(), &err));
 }
 
+static void *break_sessions(void *arg)
+{
+    usleep(*(useconds_t *)arg);
+    control("sshd-kill-sessions");
+    return NULL;
+}
+
+/* A connection that breaks at any moment: the whole script is submitted or none of it. */
+static void test_connection_breaks(void **state)
+{
+    struct buf script = BUF_INIT(4 << 20), out = BUF_INIT(8 << 20);
+    int counts[3] = {0};
+    (void)buf_puts(&script, "#!/bin/cat\n");
+    while (script.len < (3 << 20))
+        (void)buf_putf(&script, "line %zu\n", script.len);
+    for (useconds_t delay = 40000; delay < 360000; delay += 32000) {
+        char name[SLURM_NAME_MAX];
+        struct slurm_job job;
+        pthread_t thread;
+        uint64_t id;
+        new_name(name);
+        struct slurm_job_spec spec = a_spec(name, buf_str(&script));
+        assert_ok(backend->ops->user_exists(backend, user, soon(), &err));
+        assert_ok(thread_start(&thread, "breaker", break_sessions, &delay, &err));
+        int rc = backend->ops->submit(backend, &spec, clock_mono_ms() + 2500, &id, &err);
+        (void)pthread_join(thread, NULL);
+        assert_true(rc == 0 || rc == ERR_UNAVAILABLE || rc == ERR_OUTCOME_UNKNOWN);
+        counts[rc == 0 ? 0 : rc == ERR_UNAVAILABLE ? 1 : 2]++;
+        int found = backend->ops->find(backend, name, user, soon(), &job, &err);
+        assert_true(found == 0 || found == ERR_NOTFOUND);
+        if (rc == 0) assert_int_equal(job.id, id);
+        if (rc == ERR_UNAVAILABLE) assert_int_equal(found, ERR_NOTFOUND);
+        if (found < 0) continue;
+        assert_int_equal(wait_end(job.id).state, SLURM_COMPLETE);
+        read_output(name, &out);
+        assert_int_equal(out.len, script.len);
+    }
+    print_message("# submitted %d, surely not %d, unknown %d\n", counts[0], counts[1], counts[2]);
+    buf_free(&script);
+    buf_free(&out);
+}
+
 static int setup(void **state)
 {
     struct buf pem = BUF_INIT(SECRET_MAX);
@@ -573,6 +615,7 @@ int main(void)
         cmocka_unit_test(test_reuse_and_idle),
         cmocka_unit_test(test_host_key),
         cmocka_unit_test(test_stale_connection),
+        cmocka_unit_test(test_connection_breaks),
         cmocka_unit_test(test_slurmctld_hangs),
         cmocka_unit_test(test_slurmctld_down),
         cmocka_unit_test(test_sshd_hangs),
