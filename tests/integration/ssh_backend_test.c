@@ -5,6 +5,7 @@
  * environment; what needs faults also SLURM_TEST_CONTROL (a program that makes them),
  * SLURM_TEST_HOME (of the user) and SLURM_TEST_USER2.
  */
+#include <dirent.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -571,8 +572,21 @@ static void test_connection_breaks(void **state)
     buf_free(&out);
 }
 
+static int open_files(void)
+{
+    int n = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    while (dir && readdir(dir))
+        n++;
+    if (dir) (void)closedir(dir);
+    return n;
+}
+
+static int files_before;
+
 static int setup(void **state)
 {
+    files_before = open_files();
     struct buf pem = BUF_INIT(SECRET_MAX);
     char *b64 = NULL;
     user = getenv("SLURM_TEST_USER");
@@ -597,7 +611,9 @@ static int teardown(void **state)
 {
     backend->ops->destroy(backend);
     secret_wipe(&options.private_key);
-    return 0;
+    int left = open_files() - files_before;
+    if (left) print_message("# %d descriptors are left open\n", left);
+    return left;
 }
 
 int main(void)
