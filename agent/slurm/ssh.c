@@ -267,10 +267,8 @@ struct sshc *sshc_close(struct sshc *conn)
         ssh_event_free(conn->event);
     }
     if (conn->session) {
-        if (conn->failed)
-            ssh_silent_disconnect(conn->session);
-        else
-            ssh_disconnect(conn->session);
+        // Not ssh_disconnect(): that leaves a socket that it was given open (from 0.10 on).
+        ssh_silent_disconnect(conn->session);
         ssh_free(conn->session);
     }
     ssh_key_free(conn->key);
