@@ -430,6 +430,7 @@ static void test_agent_down_for_a_while(void **state)
 {
     struct lab *l = *state;
     atomic_store(&l->agent->down, 1);
+    atomic_store(&l->agent->slow_ms, 5);
     for (uint32_t i = 1; i <= 500; i++)
         append(l, i, 0);
     start_forwarder(l, 64);
