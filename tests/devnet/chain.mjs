@@ -15,7 +15,6 @@ import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { AbiCoder, Interface, Wallet, ZeroHash, id as keccakOf, toBeHex, toQuantity } from 'ethers';
 import { Program, sleep } from './process.mjs';
 
@@ -39,7 +38,6 @@ export const PRICES = {
     memPricePerMin: CREDIT / 10000n,
 };
 
-const here = dirname(fileURLToPath(import.meta.url));
 const ACTORS = ['admin', 'operator', 'provider', 'alice', 'bob', 'carol', 'stranger'];
 const CUSTOMERS = ['alice', 'bob', 'carol', 'stranger'];
 

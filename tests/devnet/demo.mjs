@@ -26,7 +26,7 @@ function credits(amount) {
     return `${units / 10000n}.${String(units % 10000n).padStart(4, '0')}`;
 }
 
-const short = (address) => `${address.slice(0, 8)}…${address.slice(-4)}`;
+const short = (address) => `${address.slice(0, 8)}...${address.slice(-4)}`;
 
 /** What an event of a job says, as a step; undefined for those that say nothing to a reader. */
 function tell(event) {

@@ -186,9 +186,8 @@ export class Grid {
         const names = ['anvil', 'customerApi', 'slurmctld', 'slurmrestd', 'sshd', 'agent'];
         const free = await freePorts(names.length);
         this.ports = Object.fromEntries(names.map((name, i) => [name, free[i]]));
-        // The nodes' ports are a range; the namespace is ours alone, so below the ephemeral ones
-        // nobody listens.
-        this.ports.slurmd = 20000;
+        // The nodes' ports are a range, which freePorts() does not touch; the namespace is ours alone.
+        this.ports.slurmd = 12000;
     }
 
     async startChainSide(onStep) {

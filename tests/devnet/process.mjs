@@ -23,16 +23,23 @@ export async function waitFor(what, fn, timeoutMs = 10000, pollMs = 25) {
     }
 }
 
-/** Finds n different free TCP ports on loopback. */
+const listenOn = (port) =>
+    new Promise((done, fail) => {
+        const server = createServer();
+        server.once('error', fail);
+        server.listen(port, '127.0.0.1', () => done(server));
+    });
+
+/**
+ * Finds n different free TCP ports on loopback, below those that the kernel gives to outgoing
+ * connections: one of these may hold such a port when its owner is started again.
+ */
 export async function freePorts(n) {
     const servers = [];
-    for (let i = 0; i < n; i++) {
-        const server = createServer();
-        await new Promise((done, fail) => {
-            server.once('error', fail);
-            server.listen(0, '127.0.0.1', done);
-        });
-        servers.push(server);
+    while (servers.length < n) {
+        const port = 20000 + Math.floor(Math.random() * 12000);
+        const server = await listenOn(port).catch(() => null);
+        if (server) servers.push(server);
     }
     const ports = servers.map((server) => server.address().port);
     await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));

@@ -315,9 +315,10 @@ export async function main() {
     same(STATUS, facts.enums.JobStatus, 'names of the statuses');
     const dir = mkdtempSync(join(tmpdir(), 'devnet-contracts-'));
     const [port] = await freePorts(1);
-    const anvil = await startAnvil({ port, dir });
     const chain = new Chain(`http://127.0.0.1:${port}`, contracts);
+    let anvil;
     try {
+        anvil = await startAnvil({ port, dir });
         await chain.deploy();
         await chain.fundCustomers();
         const walk = new Walk(chain);
@@ -333,7 +334,7 @@ export async function main() {
         check(false, 'no surprise', error.stack);
     } finally {
         chain.close();
-        await anvil.stop();
+        await anvil?.stop();
         rmSync(dir, { recursive: true, force: true });
     }
     process.exitCode = finish();
