@@ -186,7 +186,7 @@ export class Grid {
         const names = ['anvil', 'customerApi', 'slurmctld', 'slurmrestd', 'sshd', 'agent'];
         const free = await freePorts(names.length);
         this.ports = Object.fromEntries(names.map((name, i) => [name, free[i]]));
-        // The nodes' ports are a range, which freePorts() does not touch; the namespace is ours alone.
+        // The nodes' ports are a range; below freePorts(), and in a namespace that is ours alone.
         this.ports.slurmd = 12000;
     }
 

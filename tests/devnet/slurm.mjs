@@ -159,8 +159,8 @@ export class SlurmCluster {
         ];
         writeFileSync(this.conf, `${lines.join('\n')}\n`);
         writeFileSync(p('etc', 'plugstack.conf'), '');
-        // No cgroups: the plugin for v1 touches none unless asked, that for v2 makes some of its own
-        // in the machine's tree, which the namespaces do not hide.
+        // No cgroups: the plugin for v1 touches none unless asked, that for v2 makes some of its
+        // own in the machine's tree, which the namespaces do not hide.
         writeFileSync(p('etc', 'cgroup.conf'), 'CgroupPlugin=cgroup/v1\n');
     }
 
