@@ -34,9 +34,9 @@ ctld-start)
     ctl_start
     for _ in $(seq 50); do scontrol ping 2>/dev/null | grep -q ' UP' && exit 0; sleep .2; done
     exit 1 ;;
-sshd-stop) kill -STOP $(pgrep -x sshd); exit ;;
-sshd-cont) kill -CONT $(pgrep -x sshd); exit ;;
-sshd-kill-sessions) kill $(pgrep -x sshd | grep -vx "$(cat "$L/run/sshd")"); exit ;;
+sshd-stop) pgrep -x sshd | xargs kill -STOP; exit ;;
+sshd-cont) pgrep -x sshd | xargs kill -CONT; exit ;;
+sshd-kill-sessions) pgrep -x sshd | grep -vx "$(cat "$L/run/sshd")" | xargs kill; exit ;;
 esac
 
 ip link set lo up
