@@ -360,6 +360,7 @@ void engine_on_slurm_task(struct engine *e, struct mail *m)
     struct slurm_task *t = of_mail(m);
     e->slurm_asked = false;
     engine_slurm_seen(e, t->rc >= 0, t->error.text);
+    log_debug("Slurm: asked for %zu jobs, told of %zu", t->count, t->found);
     for (size_t i = 0; t->rc >= 0 && i < t->found; i++)
         see(e, &t->jobs[i]);
     e->slurm_next_ms = clock_mono_ms() + (!e->slurm_up        ? SLURM_DOWN_MS

@@ -22,7 +22,7 @@ export const newGrid = (options = {}) =>
     });
 
 // A short Slurm time-out: after a crash a submission may be tried again only when it is over.
-export const AGENT_ARGS = ['--slurm.timeout=3s'];
+export const AGENT_ARGS = ['--slurm.timeout=3s', '--log.level=debug'];
 
 /** Runs the tests one after the other on one grid; the agent runs at the start of each. */
 export async function runTests(options = {}) {

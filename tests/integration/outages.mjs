@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Parts are away for a while; nothing is lost, nothing comes twice.
 import { assert, checkOnce, killAgent, minutesBilled, runJob, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
-
-const spool = (grid) => grid.path('state', 'deepsquare');
+import { run } from '../devnet/process.mjs';
 
 async function finished(grid, id, exitCode = 0) {
     const job = await grid.waitStatus(id, exitCode ? 'FAILED' : 'FINISHED', 60000);
@@ -71,6 +70,7 @@ test('the customer API is down, then slow, then well', async (grid) => {
 
 test('sshd is down for a while', async (grid) => {
     await grid.sshd.stop();
+    await run(['pkill', '-KILL', '-x', 'sshd']); // its sessions; the PID namespace is ours alone
     const id = await grid.requestJob();
     await sleep(3000);
     await grid.sshd.start();
