@@ -56,7 +56,7 @@ struct engine {
     bool chain_up;
     struct chain_ready ready;
     struct chain_poll poll;
-    long long claims_paused_until_ms;
+    long long claims_paused_until_ms[TX_KIND_COUNT]; // of the claiming kinds
 
     /* Slurm as last seen. */
     bool slurm_up, slurm_known;
@@ -99,13 +99,17 @@ bool engine_job_event_apply(struct engine *e,
                             const char *detail);
 
 /* Give up on what was tried for now: EV_RETRY, and wait (longer each time, at least min_ms). */
-void engine_job_retry(struct engine *e, struct live_job *j, long long min_ms, const char *why);
+void engine_job_retry(
+    struct engine *e, struct live_job *j, long long min_ms, const char *what, const char *why);
 
 /* Begin what the states of touched or due jobs ask for; forget the ones that are done. */
 void engine_jobs_pursue(struct engine *e);
 
 /* When the next job is due (clock_mono_ms), or LLONG_MAX. */
 long long engine_jobs_next_ms(const struct engine *e);
+
+/* Slurm has it, as far as we know: it is queried, and its time limit kept right. */
+bool engine_job_in_slurm(const struct live_job *j);
 
 /* The end of a job, from Slurm's words. */
 void engine_job_set_end(struct job *job,

@@ -298,6 +298,42 @@ static void on_transition(struct engine *e, const struct chain_event *ev)
     (void)engine_job_event_apply(e, j, EV_GONE, detail);
 }
 
+/* The live job of an event that the contract addressed to us, or NULL. */
+static struct live_job *job_of(struct engine *e, const struct chain_event *ev)
+{
+    char id[JOB_ID_TEXT];
+    if (memcmp(ev->provider.b, e->o.chain.provider.b, sizeof(ev->provider.b)) != 0) return NULL;
+    struct live_job *j = engine_job_find(e, hex_encode(id, ev->job.b, sizeof(ev->job.b)));
+    return j && ev->block >= j->row.claim_block ? j : NULL;
+}
+
+/* The contract keeps such a job RUNNING until its end is reported. A repeat changes nothing. */
+static void on_cancel(struct engine *e, const struct chain_event *ev)
+{
+    struct live_job *j = job_of(e, ev);
+    if (!j || j->row.state == JOB_STOPPING) return;
+    (void)engine_job_event_apply(e, j, EV_CANCEL_REQUEST, "asked for on chain");
+}
+
+static void on_top_up(struct engine *e, const struct chain_event *ev)
+{
+    char detail[96];
+    struct live_job *j = job_of(e, ev);
+    if (!j || ev->top_up_min == 0) return; // a second entry of one top-up says 0 minutes
+    uint64_t minutes = ev->top_up_min < LIMIT_MIN_MAX ? ev->top_up_min : LIMIT_MIN_MAX;
+    if (store_top_up_add(e->o.store, j->row.id, ev->block, ev->log_index, minutes) == ERR_EXISTS)
+        return; // receipt and log tell the same
+    uint64_t sum = j->row.limit_min + minutes;
+    j->row.limit_min = sum < LIMIT_MIN_MAX ? sum : LIMIT_MIN_MAX;
+    (void)snprintf(detail,
+                   sizeof(detail),
+                   "%" PRIu64 " more minutes, %" PRIu64 " in all",
+                   minutes,
+                   j->row.limit_min);
+    log_job_info(j->row.id, "%s", detail);
+    (void)engine_job_event_apply(e, j, EV_TOP_UP, detail);
+}
+
 void engine_chain_event(struct engine *e, const struct chain_event *ev)
 {
     switch (ev->kind) {
@@ -308,7 +344,11 @@ void engine_chain_event(struct engine *e, const struct chain_event *ev)
         on_transition(e, ev);
         break;
     case CHAIN_EVENT_CANCEL:
-    case CHAIN_EVENT_TOP_UP: // TODO(#3): neither queue is claimed yet
+        on_cancel(e, ev);
+        break;
+    case CHAIN_EVENT_TOP_UP:
+        on_top_up(e, ev);
+        break;
     case CHAIN_EVENT_NONE:
         break;
     }

@@ -115,8 +115,7 @@ static void ended(struct engine *e,
                   const char *who)
 {
     char detail[160];
-    bool first = j->row.state == JOB_SUBMITTED || j->row.state == JOB_RUNNING;
-    if (first) {
+    if (engine_job_in_slurm(j)) {
         j->row.end_s = end_s ? end_s : clock_wall_s();
         engine_job_set_end(&j->row, state, wait_status, duration_s);
     }
@@ -258,17 +257,12 @@ static void start_slurm_task(struct engine *e, struct action *a)
     workers_add(e->workers, &((struct slurm_action *)a)->task->task);
 }
 
-static bool in_slurm(const struct live_job *j)
-{
-    return j->row.state == JOB_SUBMITTED || j->row.state == JOB_RUNNING;
-}
-
 static size_t count_in_slurm(const struct engine *e)
 {
     size_t n = 0;
     for (size_t i = 0; i < JOB_BUCKETS; i++)
         for (const struct live_job *j = e->jobs[i]; j; j = j->next)
-            n += in_slurm(j);
+            n += engine_job_in_slurm(j);
     return n < QUERY_MAX ? n : QUERY_MAX;
 }
 
@@ -298,7 +292,7 @@ void engine_slurm_ask(struct engine *e)
     }
     for (size_t i = 0; i < JOB_BUCKETS; i++)
         for (const struct live_job *j = e->jobs[i]; j && n < count; j = j->next)
-            if (in_slurm(j)) t->ids[n++] = j->row.slurm_id;
+            if (engine_job_in_slurm(j)) t->ids[n++] = j->row.slurm_id;
     t->task = (struct task){.run = run_slurm_task, .drop = drop_slurm_task};
     t->mail = (struct mail){.kind = MAIL_SLURM_TASK, .free = free_slurm_mail};
     t->e = e;
@@ -326,7 +320,7 @@ void engine_slurm_seen(struct engine *e, bool up, const char *why)
 static struct live_job *find_slurm_job(struct engine *e, const struct slurm_job *s)
 {
     struct live_job *j = engine_job_find(e, s->name);
-    return j && j->row.slurm_id == s->id && in_slurm(j) ? j : NULL;
+    return j && j->row.slurm_id == s->id && engine_job_in_slurm(j) ? j : NULL;
 }
 
 static void see(struct engine *e, const struct slurm_job *s)

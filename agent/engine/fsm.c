@@ -46,6 +46,7 @@ static const enum job_intent state_intents[JOB_STATE_COUNT] = {
     [JOB_ENDED] = INTENT_REPORT,
     [JOB_REFUSED] = INTENT_REPORT,
     [JOB_CANCELLING] = INTENT_CANCEL,
+    [JOB_STOPPING] = INTENT_CANCEL,
     [JOB_REPORTED] = INTENT_CONFIRM,
 };
 
@@ -70,11 +71,13 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_SCRIPT_BAD] = JOB_ENDED,
             [EV_RETRY] = JOB_CLAIMED,
             [EV_GONE] = JOB_DONE,
+            [EV_TOP_UP] = JOB_CLAIMED,
         },
     [JOB_FETCHED] =
         {
             [EV_DISPATCH] = JOB_SUBMITTING,
             [EV_GONE] = JOB_DONE,
+            [EV_TOP_UP] = JOB_FETCHED,
         },
     [JOB_SUBMITTING] =
         {
@@ -83,12 +86,17 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_SUBMIT_UNKNOWN] = JOB_SUBMITTING,
             [EV_RETRY] = JOB_SUBMITTING,
             [EV_GONE] = JOB_CANCELLING,
+            [EV_TOP_UP] = JOB_SUBMITTING,
         },
     [JOB_SUBMITTED] =
         {
             [EV_STARTED] = JOB_RUNNING,
             [EV_END] = JOB_ENDED,
             [EV_GONE] = JOB_CANCELLING,
+            [EV_RETRY] = JOB_SUBMITTED,
+            [EV_CANCEL_REQUEST] = JOB_STOPPING,
+            [EV_TOP_UP] = JOB_SUBMITTED,
+            [EV_EXTENDED] = JOB_SUBMITTED,
         },
     [JOB_RUNNING] =
         {
@@ -97,6 +105,21 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_RUNNING_REPORTED] = JOB_RUNNING,
             [EV_RETRY] = JOB_RUNNING,
             [EV_GONE] = JOB_CANCELLING,
+            [EV_CANCEL_REQUEST] = JOB_STOPPING,
+            [EV_TOP_UP] = JOB_RUNNING,
+            [EV_EXTENDED] = JOB_RUNNING,
+        },
+    [JOB_STOPPING] =
+        {
+            [EV_STARTED] = JOB_STOPPING,
+            [EV_END] = JOB_ENDED,
+            [EV_RUNNING_REPORTED] = JOB_STOPPING,
+            [EV_RETRY] = JOB_STOPPING,
+            [EV_GONE] = JOB_CANCELLING,
+            [EV_CANCEL_REQUEST] = JOB_STOPPING,
+            [EV_CANCELLED] = JOB_STOPPING,
+            [EV_TOP_UP] = JOB_STOPPING,
+            [EV_EXTENDED] = JOB_STOPPING,
         },
     [JOB_ENDED] =
         {
@@ -106,12 +129,17 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_END_REPORTED] = JOB_REPORTED,
             [EV_RETRY] = JOB_ENDED,
             [EV_GONE] = JOB_DONE,
+            [EV_CANCEL_REQUEST] = JOB_ENDED,
+            [EV_CANCELLED] = JOB_ENDED,
+            [EV_TOP_UP] = JOB_ENDED,
+            [EV_EXTENDED] = JOB_ENDED,
         },
     [JOB_REFUSED] =
         {
             [EV_END_REPORTED] = JOB_REPORTED,
             [EV_RETRY] = JOB_REFUSED,
             [EV_GONE] = JOB_DONE,
+            [EV_TOP_UP] = JOB_REFUSED,
         },
     [JOB_CANCELLING] =
         {
@@ -124,6 +152,9 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_RETRY] = JOB_CANCELLING,
             [EV_GONE] = JOB_CANCELLING,
             [EV_CANCELLED] = JOB_DONE,
+            [EV_CANCEL_REQUEST] = JOB_CANCELLING,
+            [EV_TOP_UP] = JOB_CANCELLING,
+            [EV_EXTENDED] = JOB_CANCELLING,
         },
     [JOB_REPORTED] =
         {
@@ -134,6 +165,10 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_CONFIRMED] = JOB_DONE,
             [EV_RETRY] = JOB_REPORTED,
             [EV_GONE] = JOB_REPORTED,
+            [EV_CANCEL_REQUEST] = JOB_REPORTED,
+            [EV_CANCELLED] = JOB_REPORTED,
+            [EV_TOP_UP] = JOB_REPORTED,
+            [EV_EXTENDED] = JOB_REPORTED,
         },
     [JOB_DONE] =
         {
@@ -142,6 +177,14 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_STARTED] = JOB_DONE,
             [EV_END] = JOB_DONE,
             [EV_GONE] = JOB_DONE,
+            [EV_CANCEL_REQUEST] = JOB_DONE,
+            [EV_CANCELLED] = JOB_DONE,
+            [EV_TOP_UP] = JOB_DONE,
+            [EV_EXTENDED] = JOB_DONE,
+            [EV_SCRIPT] = JOB_DONE,
+            [EV_SCRIPT_BAD] = JOB_DONE,
+            [EV_RETRY] = JOB_DONE,
+            [EV_CONFIRMED] = JOB_DONE,
         },
 };
 

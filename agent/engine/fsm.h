@@ -26,7 +26,10 @@
     JOB_EVENT(END_REPORTED, "the last report is mined")                           \
     JOB_EVENT(CONFIRMED, "the contract agrees with the last report")              \
     JOB_EVENT(GONE, "the contract wants no more of this job from us")             \
-    JOB_EVENT(CANCELLED, "its Slurm job is cancelled, or there is none")
+    JOB_EVENT(CANCEL_REQUEST, "its customer cancels it while it runs")            \
+    JOB_EVENT(CANCELLED, "its Slurm job is cancelled, or there is none")          \
+    JOB_EVENT(TOP_UP, "more time was paid for")                                   \
+    JOB_EVENT(EXTENDED, "Slurm knows the time that was paid for")
 
 enum job_event {
     EV_NONE = 0,
@@ -45,6 +48,7 @@ enum job_intent {
     INTENT_REPORT,   // see to it that the transactions that are owed are in the outbox
     INTENT_CONFIRM,  // ask the contract
     INTENT_CANCEL,   // cancel the Slurm job
+    INTENT_EXTEND,   // tell Slurm the time limit; beside the state's own intent
     INTENT_COUNT,
 };
 

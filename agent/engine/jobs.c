@@ -12,7 +12,8 @@
 
 enum {
     RETRY_BASE_MS = 500,
-    RETRY_CAP_MS = 60 * 1000, // an outage's end is noticed within a minute
+    RETRY_CAP_MS = 60 * 1000,  // an outage's end is noticed within a minute
+    STOP_AGAIN_MS = 60 * 1000, // a job that was cancelled and has not ended is cancelled again
 };
 
 /* FNV-1a; ids are checked hex, so nobody gains by collisions of the few hundred jobs in flight. */
@@ -81,6 +82,8 @@ bool engine_job_event_apply(struct engine *e,
         j->attempts = 0;
         j->retry_at_ms = 0;
     }
+    if (event == EV_CANCELLED && to == JOB_STOPPING)
+        j->retry_at_ms = clock_mono_ms() + STOP_AGAIN_MS; // its end is awaited now
     if (to == JOB_DONE) (void)store_script_drop(e->o.store, j->row.id);
     (void)store_job_put(e->o.store, &j->row);
     (void)store_event_add(e->o.store, j->row.id, job_event_name(event), from, to, detail);
@@ -94,7 +97,8 @@ bool engine_job_event_apply(struct engine *e,
     return true;
 }
 
-void engine_job_retry(struct engine *e, struct live_job *j, long long min_ms, const char *why)
+void engine_job_retry(
+    struct engine *e, struct live_job *j, long long min_ms, const char *what, const char *why)
 {
     j->attempts++;
     long long wait = retry_delay_ms(j->attempts, RETRY_BASE_MS, RETRY_CAP_MS);
@@ -104,7 +108,7 @@ void engine_job_retry(struct engine *e, struct live_job *j, long long min_ms, co
     if (j->attempts == 1 || j->attempts % 10 == 0)
         log_job_warn(j->row.id,
                      "%s: %s; trying again in %lld.%01lld s (try %u)",
-                     job_intent_name(fsm_intent(j->row.state)),
+                     what,
                      why,
                      wait / 1000,
                      wait % 1000 / 100,
@@ -129,9 +133,23 @@ static void begin(struct engine *e, struct live_job *j)
         engine_outbox_report(e, j);
         break;
     case INTENT_NONE:
+    case INTENT_EXTEND:
     case INTENT_COUNT:
         break;
     }
+}
+
+bool engine_job_in_slurm(const struct live_job *j)
+{
+    return j->row.state == JOB_SUBMITTED || j->row.state == JOB_RUNNING ||
+           j->row.state == JOB_STOPPING;
+}
+
+/* Time was bought, or an adopted job's limit is not known. */
+static bool wants_extension(const struct live_job *j)
+{
+    return engine_job_in_slurm(j) && j->row.state != JOB_STOPPING &&
+           j->row.slurm_limit_min != j->row.limit_min;
 }
 
 static void pursue(struct engine *e, struct live_job *j, long long now)
@@ -146,6 +164,7 @@ static void pursue(struct engine *e, struct live_job *j, long long now)
     if (j->busy || (j->retry_at_ms && !due)) return;
     j->retry_at_ms = 0;
     begin(e, j);
+    if (!j->busy && wants_extension(j)) engine_task_start(e, j, INTENT_EXTEND);
 }
 
 void engine_jobs_pursue(struct engine *e)

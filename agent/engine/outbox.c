@@ -17,6 +17,7 @@
 
 enum {
     CLAIM_PAUSE_MS = 60 * 1000,   // after a claim that the contract does not allow us
+    EMPTY_PAUSE_MS = 10 * 1000,   // after one that found nothing: stale entries count as length
     VERDICT_RETRY_MS = 30 * 1000, // after a report that it does not allow now
     BILLING_SLACK_MIN = 15,       // billDurationDeltaMinute (protocol.md C.5)
 };
@@ -138,30 +139,66 @@ static bool want(struct engine *e, enum tx_kind kind, const char *job, struct bu
 
 /* ---- claims ---- */
 
-static size_t claims_under_way(const struct engine *e)
+/* The three queues of the contract; each claim takes the next entry of one, whatever it is. */
+static const struct queue {
+    enum tx_kind kind;
+    const char *signature;
+    bool needs_slurm; // work that Slurm must take: not while it is away
+} queues[] = {
+    {TX_CLAIM_CANCEL, "claimNextCancellingJob()", false},
+    {TX_CLAIM_TOP_UP, "claimNextTopUpJob()", false},
+    {TX_CLAIM, "claimNextJob()", true},
+};
+
+static bool is_claim(enum tx_kind kind)
 {
-    size_t n = 0;
+    return kind == TX_CLAIM || kind == TX_CLAIM_CANCEL || kind == TX_CLAIM_TOP_UP;
+}
+
+static uint64_t under_way(const struct engine *e, enum tx_kind kind)
+{
+    uint64_t n = 0;
     for (const struct live_tx *t = e->txs; t; t = t->next)
-        n += t->row.kind == TX_CLAIM;
+        n += t->row.kind == kind;
     return n;
+}
+
+static uint64_t queue_size(const struct engine *e, enum tx_kind kind)
+{
+    return kind == TX_CLAIM          ? e->poll.claimable
+           : kind == TX_CLAIM_CANCEL ? e->poll.cancelling
+                                     : e->poll.top_up;
+}
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t minus(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
+static void claim(struct engine *e, const struct queue *q)
+{
+    if (q->needs_slurm && !e->slurm_up) return;
+    if (clock_mono_ms() < e->claims_paused_until_ms[q->kind]) return;
+    uint64_t sent = under_way(e, q->kind);
+    uint64_t n = min_u64(minus(queue_size(e, q->kind), sent), minus(e->o.claim_batch, sent));
+    if (q->kind == TX_CLAIM) n = min_u64(n, minus(e->o.max_jobs, e->job_count + sent));
+
+    struct buf call = BUF_INIT(64);
+    (void)contract_call_plain(&call, q->signature);
+    for (uint64_t i = 0; i < n; i++)
+        (void)want(e, q->kind, "", &call);
+    buf_free(&call);
 }
 
 void engine_outbox_claim(struct engine *e)
 {
-    if (!e->slurm_up || clock_mono_ms() < e->claims_paused_until_ms) return;
-    size_t under_way = claims_under_way(e);
-    size_t in_flight = e->job_count + under_way;
-    uint64_t room = in_flight < e->o.max_jobs ? e->o.max_jobs - in_flight : 0;
-    uint64_t n = e->poll.claimable > under_way ? e->poll.claimable - under_way : 0;
-    if (n > room) n = room;
-    if (n + under_way > e->o.claim_batch)
-        n = e->o.claim_batch > under_way ? e->o.claim_batch - under_way : 0;
-
-    struct buf call = BUF_INIT(64);
-    (void)contract_call_plain(&call, "claimNextJob()");
-    for (uint64_t i = 0; i < n; i++)
-        (void)want(e, TX_CLAIM, "", &call);
-    buf_free(&call);
+    for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
+        claim(e, &queues[i]);
 }
 
 /* ---- reports ---- */
@@ -273,12 +310,12 @@ static void reported(struct engine *e, struct live_job *j, enum tx_kind kind, co
     }
 }
 
-static void claim_refused(struct engine *e, const char *revert, enum verdict verdict)
+static void claim_refused(struct engine *e, enum tx_kind kind, const char *name, const char *revert)
 {
     unsigned int suppressed;
-    if (verdict == VERDICT_NO_CLAIM) return; // the queue was shorter than it looked
-    e->claims_paused_until_ms = clock_mono_ms() + CLAIM_PAUSE_MS;
-    if (log_limit_ok(&e->claim_limit, 10 * CLAIM_PAUSE_MS, &suppressed))
+    bool empty = verdict_of(TX_CLAIM, name) == VERDICT_NO_CLAIM;
+    e->claims_paused_until_ms[kind] = clock_mono_ms() + (empty ? EMPTY_PAUSE_MS : CLAIM_PAUSE_MS);
+    if (!empty && log_limit_ok(&e->claim_limit, 10 * CLAIM_PAUSE_MS, &suppressed))
         log_warn("the contract does not let us claim: %s; no claims for %d s, then again "
                  "(is this provider approved, and not banned?)",
                  revert,
@@ -304,7 +341,7 @@ static void report_refused(
         *(kind == TX_RUNNING ? &j->row.running_report : &j->row.end_report) = REPORT_NONE;
         break;
     }
-    engine_job_retry(e, j, VERDICT_RETRY_MS, revert);
+    engine_job_retry(e, j, VERDICT_RETRY_MS, "report", revert);
 }
 
 /* Is this job still waiting for that report? A later claim, or DONE, makes an old one void. */
@@ -334,8 +371,8 @@ static void refused(
                   tx_kind_name(tx.kind),
                   tx_state_name(state),
                   revert);
-    if (tx.kind == TX_CLAIM) {
-        claim_refused(e, revert, verdict_of(TX_CLAIM, name));
+    if (is_claim(tx.kind)) {
+        claim_refused(e, tx.kind, name, revert);
         return;
     }
     struct live_job *j = job_waiting_for(e, &tx);

@@ -22,6 +22,7 @@ struct job_task {
     enum job_intent intent;
     struct job job;    // as it was when the task began; the result's fields are written here
     struct buf script; // in for SUBMIT, out for FETCH
+    bool adopted;      // SUBMIT: it was in Slurm already
     bool may_submit;   // SUBMIT: false while only a look-up is allowed
     enum job_event event;
     bool slurm_asked; // Slurm was asked, and error.code says how it went
@@ -80,6 +81,7 @@ static int adopt(struct job_task *t)
     if (rc == ERR_NOTFOUND || (rc == 0 && found.id == t->job.prev_slurm_id)) return ERR_NOTFOUND;
     if (rc < 0) return rc;
     t->job.slurm_id = found.id;
+    t->adopted = true;
     return 0;
 }
 
@@ -155,6 +157,20 @@ static void cancel(struct job_task *t)
     t->event = rc < 0 ? EV_RETRY : EV_CANCELLED;
 }
 
+/* The limit is absolute: telling it twice changes nothing. */
+static void extend(struct job_task *t)
+{
+    struct slurm_backend *b = t->e->o.slurm;
+    t->slurm_asked = true;
+    int rc = b->ops->set_time_limit(b,
+                                    t->job.slurm_id,
+                                    t->job.limit_min,
+                                    clock_mono_ms() + t->e->o.slurm_timeout_ms,
+                                    &t->error);
+    // A job that has ended meanwhile needs no time.
+    t->event = rc >= 0 || rc == ERR_NOTFOUND || rc == ERR_EXISTS ? EV_EXTENDED : EV_RETRY;
+}
+
 /* Does the contract's view of the job fit our last report? */
 static void confirm(struct job_task *t)
 {
@@ -199,6 +215,9 @@ static void run(struct task *task)
         break;
     case INTENT_CONFIRM:
         confirm(t);
+        break;
+    case INTENT_EXTEND:
+        extend(t);
         break;
     default:
         t->event = EV_RETRY;
@@ -246,7 +265,7 @@ void engine_task_start(struct engine *e, struct live_job *j, enum job_intent int
     if (intent == INTENT_SUBMIT && store_script_get(e->o.store, j->row.id, &t->script) < 0) {
         free_task(t);
         free(a);
-        engine_job_retry(e, j, 0, "its script cannot be read from the store");
+        engine_job_retry(e, j, 0, "submit", "its script cannot be read from the store");
         return;
     }
     j->busy = true;
@@ -266,7 +285,11 @@ static void merge(struct engine *e, struct live_job *j, struct job_task *t)
         break;
     case EV_SUBMITTED:
         row->slurm_id = t->job.slurm_id;
+        row->slurm_limit_min = t->adopted ? 0 : t->job.limit_min; // an adopted job's is not known
         j->unknown_since_ms = 0;
+        break;
+    case EV_EXTENDED:
+        row->slurm_limit_min = t->job.limit_min;
         break;
     case EV_SUBMIT_UNKNOWN:
         j->unknown_since_ms = clock_mono_ms();
@@ -313,14 +336,18 @@ void engine_on_job_task(struct engine *e, struct mail *m)
     j->touched = true;
     // A claim made anew meanwhile: what was found out is about the job's earlier life.
     if (j->row.claim_block != t->job.claim_block) return;
-    merge(e, j, t);
+    if (j->row.state != JOB_DONE) merge(e, j, t);
     describe(t, detail, sizeof(detail));
     if (t->event == EV_RETRY) {
-        engine_job_retry(e, j, t->intent == INTENT_CONFIRM ? CONFIRM_RETRY_MS : 0, detail);
+        engine_job_retry(e,
+                         j,
+                         t->intent == INTENT_CONFIRM ? CONFIRM_RETRY_MS : 0,
+                         job_intent_name(t->intent),
+                         detail);
         return;
     }
     if (!engine_job_event_apply(e, j, t->event, detail)) return;
-    if (t->event == EV_SUBMIT_UNKNOWN) engine_job_retry(e, j, 0, detail);
+    if (t->event == EV_SUBMIT_UNKNOWN) engine_job_retry(e, j, 0, "submit", detail);
     if (t->event == EV_SUBMITTED) {
         (void)store_script_drop(e->o.store, j->row.id);
         engine_slurm_watch(e);

@@ -7,16 +7,17 @@
 #include <stdint.h>
 
 /* JOB_STATE(name, what it means). The names are in the store: never rename one. */
-#define JOB_STATES(JOB_STATE)                                                                 \
-    JOB_STATE(CLAIMED, "ours on chain; its script is being fetched")                          \
-    JOB_STATE(FETCHED, "script stored; waits to be submitted")                                \
-    JOB_STATE(SUBMITTING, "a submission may be under way: looked up by name before each try") \
-    JOB_STATE(SUBMITTED, "in Slurm, its job id known")                                        \
-    JOB_STATE(RUNNING, "started; RUNNING is being reported")                                  \
-    JOB_STATE(ENDED, "has an end; what is owed to the chain is being reported")               \
-    JOB_STATE(REFUSED, "Slurm refused it; the refusal is being reported")                     \
-    JOB_STATE(CANCELLING, "the contract wants it no more; its Slurm job is being cancelled")  \
-    JOB_STATE(REPORTED, "the last report is mined; the contract is asked whether it agrees")  \
+#define JOB_STATES(JOB_STATE)                                                                   \
+    JOB_STATE(CLAIMED, "ours on chain; its script is being fetched")                            \
+    JOB_STATE(FETCHED, "script stored; waits to be submitted")                                  \
+    JOB_STATE(SUBMITTING, "a submission may be under way: looked up by name before each try")   \
+    JOB_STATE(SUBMITTED, "in Slurm, its job id known")                                          \
+    JOB_STATE(RUNNING, "started; RUNNING is being reported")                                    \
+    JOB_STATE(ENDED, "has an end; what is owed to the chain is being reported")                 \
+    JOB_STATE(REFUSED, "Slurm refused it; the refusal is being reported")                       \
+    JOB_STATE(STOPPING, "its customer cancels it: its Slurm job is cancelled, its end awaited") \
+    JOB_STATE(CANCELLING, "the contract wants it no more; its Slurm job is being cancelled")    \
+    JOB_STATE(REPORTED, "the last report is mined; the contract is asked whether it agrees")    \
     JOB_STATE(DONE, "nothing is left to do")
 
 enum job_state {
@@ -45,8 +46,9 @@ struct job {
 
     /* From the claim. */
     uint8_t customer[20];
-    uint64_t claim_block; // a later claim of the same id is a new life of the job
-    uint64_t limit_min;   // the paid time, minutes
+    uint64_t claim_block;     // a later claim of the same id is a new life of the job
+    uint64_t limit_min;       // the paid time, minutes, top-ups included
+    uint64_t slurm_limit_min; // what Slurm was told of it; 0 = not known
     uint64_t ntasks, cpus_per_task, mem_per_cpu_mb, gpus;
     char location_hash[JOB_LOCATION_MAX];
 

@@ -54,6 +54,7 @@ int store_job_put(struct store *s, const struct job *job)
     store_bind_u64(s, st, 25, job->prev_slurm_id);
     (void)sqlite3_bind_int64(st, 26, job->created_ms ? job->created_ms : now);
     (void)sqlite3_bind_int64(st, 27, now);
+    store_bind_u64(s, st, 28, job->slurm_limit_min);
     return store_run(s, STMT_JOB_PUT, "job");
 }
 
@@ -82,6 +83,7 @@ static int read_job(sqlite3_stmt *st, struct job *job)
         .prev_slurm_id = (uint64_t)sqlite3_column_int64(st, 24),
         .created_ms = sqlite3_column_int64(st, 25),
         .updated_ms = sqlite3_column_int64(st, 26),
+        .slurm_limit_min = (uint64_t)sqlite3_column_int64(st, 27),
     };
     if (store_column_text(st, 0, j.id, sizeof(j.id)) < 0 ||
         store_column_text(st, 1, state, sizeof(state)) < 0 ||
@@ -126,6 +128,18 @@ int store_jobs_open(struct store *s,
             ++*unreadable;
     (void)sqlite3_reset(st);
     return step == SQLITE_DONE ? 0 : store_fail(s, step, "jobs");
+}
+
+int store_top_up_add(
+    struct store *s, const char *job, uint64_t block, uint64_t log_index, uint64_t minutes)
+{
+    sqlite3_stmt *st = s->stmt[STMT_TOP_UP_ADD];
+    store_bind_u64(s, st, 1, block);
+    store_bind_u64(s, st, 2, log_index);
+    (void)sqlite3_bind_text(st, 3, job, -1, SQLITE_STATIC);
+    store_bind_u64(s, st, 4, minutes);
+    int rc = store_run(s, STMT_TOP_UP_ADD, "top-up");
+    return rc < 0 || sqlite3_changes(s->db) ? rc : ERR_EXISTS;
 }
 
 int store_script_put(struct store *s, const char *job, const void *body, size_t len)

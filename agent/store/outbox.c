@@ -11,6 +11,8 @@ static const char *const kind_names[TX_KIND_COUNT] = {
     [TX_RUNNING] = "providerSetJobStatus RUNNING",
     [TX_END] = "providerSetJobStatus with the end",
     [TX_REFUSE] = "refuseJob",
+    [TX_CLAIM_CANCEL] = "claimNextCancellingJob",
+    [TX_CLAIM_TOP_UP] = "claimNextTopUpJob",
 };
 
 static const char *const state_names[TX_STATE_COUNT] = {

@@ -37,6 +37,13 @@ static const char *const migrations[] = {
     " seq INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, job TEXT NOT NULL,"
     " event TEXT NOT NULL, from_state TEXT NOT NULL, to_state TEXT NOT NULL, detail TEXT NOT NULL);"
     "CREATE INDEX events_job ON events (job);",
+
+    /* 2: top-ups, each once: receipts and logs tell the same one. */
+    "ALTER TABLE jobs ADD COLUMN slurm_limit_min INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE top_ups ("
+    " block INTEGER NOT NULL, log_index INTEGER NOT NULL,"
+    " job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE, minutes INTEGER NOT NULL,"
+    " PRIMARY KEY (block, log_index)) WITHOUT ROWID;",
 };
 
 enum { SCHEMA_VERSION = sizeof(migrations) / sizeof(migrations[0]) };

@@ -42,6 +42,10 @@ int store_jobs_open(struct store *s,
                     void *ctx,
                     size_t *unreadable);
 
+/* A top-up is told apart by where its event is. ERR_EXISTS: it was added before. */
+int store_top_up_add(
+    struct store *s, const char *job, uint64_t block, uint64_t log_index, uint64_t minutes);
+
 /* Scripts are kept from the fetch to the end of the submission. */
 int store_script_put(struct store *s, const char *job, const void *body, size_t len);
 int store_script_get(struct store *s, const char *job, struct buf *body); // ERR_NOTFOUND, ERR_LIMIT

@@ -17,6 +17,7 @@ enum store_stmt {
     STMT_SCRIPT_PUT,
     STMT_SCRIPT_GET,
     STMT_SCRIPT_DROP,
+    STMT_TOP_UP_ADD,
     STMT_TX_INSERT,
     STMT_TX_UPDATE,
     STMT_TXS_OPEN,

@@ -11,10 +11,12 @@
 
 enum tx_kind {
     TX_NONE = 0,
-    TX_CLAIM,   // claimNextJob; belongs to no job yet
-    TX_RUNNING, // providerSetJobStatus RUNNING
-    TX_END,     // providerSetJobStatus with the end
-    TX_REFUSE,  // refuseJob
+    TX_CLAIM,        // claimNextJob; belongs to no job yet
+    TX_RUNNING,      // providerSetJobStatus RUNNING
+    TX_END,          // providerSetJobStatus with the end
+    TX_REFUSE,       // refuseJob
+    TX_CLAIM_CANCEL, // claimNextCancellingJob
+    TX_CLAIM_TOP_UP, // claimNextTopUpJob
     TX_KIND_COUNT,
 };
 

@@ -74,8 +74,14 @@ static void test_done_is_reachable(void **state)
 /* Nothing leads back to a state in which the job would be submitted again, but a new claim. */
 static void test_no_second_submission(void **state)
 {
-    static const enum job_state after[] = {
-        JOB_SUBMITTED, JOB_RUNNING, JOB_ENDED, JOB_REFUSED, JOB_CANCELLING, JOB_REPORTED, JOB_DONE};
+    static const enum job_state after[] = {JOB_SUBMITTED,
+                                           JOB_RUNNING,
+                                           JOB_ENDED,
+                                           JOB_REFUSED,
+                                           JOB_STOPPING,
+                                           JOB_CANCELLING,
+                                           JOB_REPORTED,
+                                           JOB_DONE};
     for (size_t i = 0; i < sizeof(after) / sizeof(after[0]); i++)
         for (int ev = EV_NONE + 1; ev < EV_COUNT; ev++) {
             enum job_state to = fsm_next(after[i], ev);

@@ -63,6 +63,7 @@ static struct job sample_job(int n)
         .state = JOB_RUNNING,
         .claim_block = 7,
         .limit_min = 60,
+        .slurm_limit_min = 59,
         .ntasks = 2,
         .cpus_per_task = 3,
         .mem_per_cpu_mb = 4,
@@ -170,6 +171,24 @@ static void test_scripts(void **state)
     must_commit(s);
     assert_int_equal(store_script_get(s, job.id, &b), ERR_NOTFOUND);
     buf_free(&b);
+    store_close(s);
+}
+
+static void test_top_ups_count_once(void **state)
+{
+    struct job job = sample_job(12);
+    struct store *s = must_open();
+    store_begin(s);
+    store_job_put(s, &job);
+    assert_int_equal(store_top_up_add(s, job.id, 7, 0, 30), 0);
+    assert_int_equal(store_top_up_add(s, job.id, 7, 0, 30), ERR_EXISTS);
+    assert_int_equal(store_top_up_add(s, job.id, 7, 1, 30), 0);
+    must_commit(s);
+    store_close(s);
+    s = must_open();
+    store_begin(s);
+    assert_int_equal(store_top_up_add(s, job.id, 7, 1, 30), ERR_EXISTS);
+    must_commit(s);
     store_close(s);
 }
 
@@ -399,6 +418,7 @@ int main(void)
         TEST(test_job_survives),
         TEST(test_rollback_of_a_failed_turn),
         TEST(test_scripts),
+        TEST(test_top_ups_count_once),
         TEST(test_transactions),
         TEST(test_second_agent_is_told_who_holds_it),
         TEST(test_binding),
