@@ -104,6 +104,15 @@ test('another transaction of the same key takes a nonce', async (grid) => {
     await runJob(grid);
 });
 
+test('a claim that is in the log only is found there', async (grid) => {
+    await grid.agent.stop();
+    const id = await grid.requestJob();
+    await grid.chain.send('provider', 'MetaScheduler', 'claimNextJob', []); // by our key, not by us
+    await startAgent(grid);
+    await grid.waitStatus(id, 'FINISHED', 30000);
+    await checkOnce(grid, id);
+});
+
 test('the agent refuses events of names that are none, and of jobs it does not know', async (grid) => {
     // By the plugin: a job of ours by its mark, with a name that is not an id.
     const user = grid.userOf('carol').name;
