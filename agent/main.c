@@ -143,6 +143,11 @@ static int make_customer(struct parts *p, struct error *err)
     return p->customer ? 0 : ERR_INVALID;
 }
 
+static void tell_status(void *ctx, const char *text)
+{
+    (void)sd_notifyf(0, "STATUS=%s", text);
+}
+
 static int make_engine(struct parts *p, struct error *err)
 {
     const struct options *o = &p->options;
@@ -160,6 +165,7 @@ static int make_engine(struct parts *p, struct error *err)
         .customer = p->customer,
         .user_of = find_user,
         .user_ctx = p->users,
+        .status = tell_status,
         .partition = o->slurm_partition,
         .output = o->slurm_output,
         .comment = p->comment,

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -159,6 +160,20 @@ static void act(struct engine *e)
     }
 }
 
+static void tell_status(struct engine *e)
+{
+    char text[sizeof(e->status)];
+    (void)snprintf(text,
+                   sizeof(text),
+                   "%zu jobs in hand; chain %s; Slurm %s",
+                   e->job_count,
+                   e->chain_up ? "ok" : "unreachable: reports wait",
+                   e->slurm_up ? "ok" : "unreachable: no new claims");
+    if (!e->o.status || strcmp(text, e->status) == 0) return;
+    memcpy(e->status, text, sizeof(text));
+    e->o.status(e->o.status_ctx, text);
+}
+
 static int turn(struct engine *e, struct mail *mail, struct error *err)
 {
     (void)store_begin(e->o.store);
@@ -177,6 +192,7 @@ static int turn(struct engine *e, struct mail *mail, struct error *err)
                             "what happened cannot be stored, so nothing of it was acknowledged; "
                             "stopping");
     act(e);
+    tell_status(e);
     return 0;
 }
 

@@ -26,6 +26,10 @@ struct engine_options { // all borrowed until engine_destroy()
     int (*user_of)(
         void *ctx, const uint8_t customer[20], char *user, size_t size, struct error *err);
     void *user_ctx;
+    /* What there is to tell in one line, whenever it changes. May be NULL. On the engine's thread.
+     */
+    void (*status)(void *ctx, const char *text);
+    void *status_ctx;
     const char *partition; // of Slurm
     const char *output;    // template of a job's output file
     const char *comment;   // of a job; begins with the mark "supervisor "

@@ -63,6 +63,7 @@ struct engine {
     bool slurm_asked; // a query or ping is under way
     long long slurm_next_ms;
 
+    char status[128]; // as last told
     long long prune_at_ms;
     struct log_limit claim_limit, slurm_limit, event_limit;
 };
