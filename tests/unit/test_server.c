@@ -299,7 +299,7 @@ static void test_answers(void **state)
         {ERR_NOTFOUND, RPC_NOT_FOUND, NULL, "not found"},
         {ERR_NOTFOUND, RPC_NOT_FOUND, "", "not found"},
         {ERR_DENIED, RPC_PERMISSION_DENIED, "not yours", "not yours"},
-        {ERR_BUSY, RPC_UNAVAILABLE, "full", "full"},
+        {ERR_BUSY, RPC_ABORTED, "full", "full"},
         {ERR_UNAVAILABLE, RPC_UNAVAILABLE, "x", "x"},
         {ERR_STOPPED, RPC_UNAVAILABLE, "x", "x"},
         {ERR_LIMIT, RPC_RESOURCE_EXHAUSTED, "x", "x"},
