@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Blocking unary calls. Each call has a completion queue of its own in which its thread waits, so
- * that a client needs no thread and no lock.
+ * Blocking calls. Each call has a completion queue of its own in which its thread waits, so that a
+ * client needs no thread and no lock.
  */
 #include "proto/rpc_client.h"
 
@@ -129,6 +129,8 @@ struct rpc_client *rpc_client_destroy(struct rpc_client *c)
     return NULL;
 }
 
+/* ---- one call ---- */
+
 /* What one call receives. */
 struct result {
     grpc_metadata_array initial, trailing;
@@ -137,33 +139,54 @@ struct result {
     grpc_slice details;
 };
 
-/* One batch, and wait for its end: the deadline ends it at the latest. */
-static grpc_call_error exchange(grpc_call *call,
-                                grpc_completion_queue *cq,
-                                grpc_byte_buffer *request,
-                                bool wait_for_ready,
-                                struct result *r)
-{
-    grpc_op ops[6];
-    memset(ops, 0, sizeof(ops));
-    ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
-    ops[0].flags = wait_for_ready ? GRPC_INITIAL_METADATA_WAIT_FOR_READY : 0;
-    ops[1].op = GRPC_OP_SEND_MESSAGE;
-    ops[1].data.send_message.send_message = request;
-    ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
-    ops[3].op = GRPC_OP_RECV_INITIAL_METADATA; // without it the status would wait for the deadline
-    ops[3].data.recv_initial_metadata.recv_initial_metadata = &r->initial;
-    ops[4].op = GRPC_OP_RECV_MESSAGE;
-    ops[4].data.recv_message.recv_message = &r->message;
-    ops[5].op = GRPC_OP_RECV_STATUS_ON_CLIENT;
-    ops[5].data.recv_status_on_client.trailing_metadata = &r->trailing;
-    ops[5].data.recv_status_on_client.status = &r->status;
-    ops[5].data.recv_status_on_client.status_details = &r->details;
+struct call {
+    grpc_completion_queue *cq;
+    grpc_call *call;
+    struct result r;
+};
 
-    grpc_call_error e = grpc_call_start_batch(call, ops, 6, r, NULL);
-    if (e == GRPC_CALL_OK)
-        (void)grpc_completion_queue_pluck(cq, r, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
-    return e;
+/* Takes cq. */
+static void call_open(struct call *k,
+                      struct rpc_client *c,
+                      grpc_completion_queue *cq,
+                      const char *method,
+                      long long deadline_ms)
+{
+    grpc_slice path = grpc_slice_from_copied_string(method);
+    *k = (struct call){.cq = cq, .r.details = grpc_empty_slice()};
+    grpc_metadata_array_init(&k->r.initial);
+    grpc_metadata_array_init(&k->r.trailing);
+    k->call = grpc_channel_create_call(
+        c->channel, NULL, GRPC_PROPAGATE_DEFAULTS, cq, path, NULL, rpc_deadline(deadline_ms), NULL);
+    grpc_slice_unref(path);
+}
+
+/* No batch may be under way. */
+static void call_close(struct call *k)
+{
+    grpc_byte_buffer_destroy(k->r.message);
+    grpc_slice_unref(k->r.details);
+    grpc_call_unref(k->call);
+    grpc_metadata_array_destroy(&k->r.initial);
+    grpc_metadata_array_destroy(&k->r.trailing);
+    grpc_completion_queue_shutdown(k->cq);
+    grpc_completion_queue_destroy(k->cq);
+}
+
+static void op_receive_answer(grpc_op ops[2], struct result *r)
+{
+    ops[0].op = GRPC_OP_RECV_INITIAL_METADATA; // without it the status would wait for the deadline
+    ops[0].data.recv_initial_metadata.recv_initial_metadata = &r->initial;
+    ops[1].op = GRPC_OP_RECV_MESSAGE;
+    ops[1].data.recv_message.recv_message = &r->message;
+}
+
+static void op_receive_status(grpc_op *op, struct result *r)
+{
+    op->op = GRPC_OP_RECV_STATUS_ON_CLIENT;
+    op->data.recv_status_on_client.trailing_metadata = &r->trailing;
+    op->data.recv_status_on_client.status = &r->status;
+    op->data.recv_status_on_client.status_details = &r->details;
 }
 
 static int take_result(struct result *r, struct rpc_answer *answer, struct error *err)
@@ -179,6 +202,31 @@ static int take_result(struct result *r, struct rpc_answer *answer, struct error
     return 0;
 }
 
+/* ---- unary ---- */
+
+/* One batch, and wait for its end: the deadline ends it at the latest. */
+static grpc_call_error exchange(grpc_call *call,
+                                grpc_completion_queue *cq,
+                                grpc_byte_buffer *request,
+                                bool wait_for_ready,
+                                struct result *r)
+{
+    grpc_op ops[6];
+    memset(ops, 0, sizeof(ops));
+    ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
+    ops[0].flags = wait_for_ready ? GRPC_INITIAL_METADATA_WAIT_FOR_READY : 0;
+    ops[1].op = GRPC_OP_SEND_MESSAGE;
+    ops[1].data.send_message.send_message = request;
+    ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
+    op_receive_answer(&ops[3], r);
+    op_receive_status(&ops[5], r);
+
+    grpc_call_error e = grpc_call_start_batch(call, ops, 6, r, NULL);
+    if (e == GRPC_CALL_OK)
+        (void)grpc_completion_queue_pluck(cq, r, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    return e;
+}
+
 int rpc_client_call(struct rpc_client *c,
                     const char *method,
                     const void *request,
@@ -188,28 +236,112 @@ int rpc_client_call(struct rpc_client *c,
                     struct rpc_answer *answer,
                     struct error *err)
 {
-    struct result r = {.details = grpc_empty_slice()};
-    grpc_metadata_array_init(&r.initial);
-    grpc_metadata_array_init(&r.trailing);
-    grpc_completion_queue *cq = grpc_completion_queue_create_for_pluck(NULL);
-    grpc_slice path = grpc_slice_from_copied_string(method);
-    grpc_call *call = grpc_channel_create_call(
-        c->channel, NULL, GRPC_PROPAGATE_DEFAULTS, cq, path, NULL, rpc_deadline(deadline_ms), NULL);
+    struct call k;
+    call_open(&k, c, grpc_completion_queue_create_for_pluck(NULL), method, deadline_ms);
     grpc_byte_buffer *message = rpc_message_new(request, len);
 
-    grpc_call_error e = exchange(call, cq, message, wait_for_ready, &r);
-    int rc = e == GRPC_CALL_OK ? take_result(&r, answer, err)
+    grpc_call_error e = exchange(k.call, k.cq, message, wait_for_ready, &k.r);
+    int rc = e == GRPC_CALL_OK ? take_result(&k.r, answer, err)
                                : error_set(err, ERR_IO, "%s: gRPC call error %d", method, (int)e);
 
     grpc_byte_buffer_destroy(message);
-    grpc_byte_buffer_destroy(r.message);
-    grpc_slice_unref(r.details);
-    grpc_slice_unref(path);
-    grpc_call_unref(call);
-    grpc_metadata_array_destroy(&r.initial);
-    grpc_metadata_array_destroy(&r.trailing);
-    grpc_completion_queue_shutdown(cq);
-    grpc_completion_queue_destroy(cq);
+    call_close(&k);
+    return rc;
+}
+
+/* ---- client streaming ---- */
+
+/* What the stream waits for; at most one of each is under way. */
+enum stream_batch { STREAM_STATUS = 1, STREAM_ANSWER = 2, STREAM_SEND = 4 };
+
+struct stream {
+    struct call k;
+    const struct rpc_message *messages;
+    size_t count, sent;
+    bool over;           // half-closed, or no use to send more
+    unsigned int active; // batches under way
+    grpc_call_error error;
+};
+
+/* An error of gRPC's may leave the call unfit for more: it is given up then. */
+static void stream_start(struct stream *s, const grpc_op *ops, size_t n, enum stream_batch batch)
+{
+    if (s->error != GRPC_CALL_OK) return;
+    s->error = grpc_call_start_batch(s->k.call, ops, n, (void *)(uintptr_t)batch, NULL);
+    if (s->error == GRPC_CALL_OK) {
+        s->active |= batch;
+    } else {
+        s->over = true;
+        (void)grpc_call_cancel(s->k.call, NULL);
+    }
+}
+
+/* Status and answer are awaited from the beginning, since they may come before all is sent. */
+static void stream_open(struct stream *s)
+{
+    grpc_op ops[2];
+    memset(ops, 0, sizeof(ops));
+    op_receive_status(&ops[0], &s->k.r);
+    stream_start(s, ops, 1, STREAM_STATUS);
+    memset(ops, 0, sizeof(ops));
+    ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
+    stream_start(s, ops, 1, STREAM_SEND);
+    memset(ops, 0, sizeof(ops));
+    op_receive_answer(ops, &s->k.r);
+    stream_start(s, ops, 2, STREAM_ANSWER);
+}
+
+/* The next message, or the end. Each waits for the one before it, which is the flow control. */
+static void stream_send(struct stream *s)
+{
+    grpc_op op;
+    grpc_byte_buffer *message = NULL;
+    memset(&op, 0, sizeof(op));
+    if (s->sent < s->count) {
+        const struct rpc_message *m = &s->messages[s->sent++];
+        message = rpc_message_new(m->data, m->len);
+        op.op = GRPC_OP_SEND_MESSAGE;
+        op.data.send_message.send_message = message;
+    } else {
+        op.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
+        s->over = true;
+    }
+    stream_start(s, &op, 1, STREAM_SEND);
+    grpc_byte_buffer_destroy(message);
+}
+
+/* Until all batches have ended: the deadline ends them at the latest. */
+static void stream_run(struct stream *s)
+{
+    while (s->active) {
+        grpc_event e =
+            grpc_completion_queue_next(s->k.cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+        unsigned int batch = (unsigned int)(uintptr_t)e.tag;
+        s->active &= ~batch;
+        if (batch == STREAM_STATUS) s->over = true;
+        if (batch == STREAM_SEND && !e.success) s->over = true; // the status will say why
+        if (batch == STREAM_SEND && !s->over) stream_send(s);
+        // All is received: a message that the server does not care to read must not hold us up.
+        if (s->active == STREAM_SEND) (void)grpc_call_cancel(s->k.call, NULL);
+    }
+}
+
+int rpc_client_stream(struct rpc_client *c,
+                      const char *method,
+                      const struct rpc_message *messages,
+                      size_t count,
+                      long long deadline_ms,
+                      struct rpc_answer *answer,
+                      struct error *err)
+{
+    struct stream s = {.messages = messages, .count = count, .error = GRPC_CALL_OK};
+    call_open(&s.k, c, grpc_completion_queue_create_for_next(NULL), method, deadline_ms);
+    stream_open(&s);
+    stream_run(&s);
+    int rc = s.error == GRPC_CALL_OK
+                 ? take_result(&s.k.r, answer, err)
+                 : error_set(err, ERR_IO, "%s: gRPC call error %d", method, (int)s.error);
+    call_close(&s.k);
     return rc;
 }
 

@@ -47,6 +47,26 @@ int rpc_client_call(struct rpc_client *c,
                     struct rpc_answer *answer,
                     struct error *err);
 
+/* One message of a stream, serialized; borrowed. */
+struct rpc_message {
+    const void *data; // NULL if len is 0
+    size_t len;
+};
+
+/*
+ * Client-streaming call, for a few messages: sends them in order, half-closes, and blocks until the
+ * status or `deadline_ms`. A status that comes early ends it: an OK then says that the server has
+ * enough, not that it read everything. Never waits for a connection that failed. Any thread,
+ * several at once. Returns as rpc_client_call() does.
+ */
+int rpc_client_stream(struct rpc_client *c,
+                      const char *method,
+                      const struct rpc_message *messages,
+                      size_t count,
+                      long long deadline_ms,
+                      struct rpc_answer *answer,
+                      struct error *err);
+
 /* gRPC status -> ERR_* whose class says what may be done (14 UNAVAILABLE, 4 outcome unknown, ...).
  */
 int rpc_status_error(int status);
