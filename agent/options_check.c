@@ -145,6 +145,8 @@ static void warn_insecure(struct options_loader *l)
     const struct options *o = l->o;
     if (o->customer_tls && o->customer_tls_insecure)
         options_warn(l, "--customer.tls.insecure: the customer API's certificate is not verified");
+    if (o->customer_logger_tls && o->customer_logger_tls_insecure)
+        options_warn(l, "--customer.logger.tls.insecure: the logger's certificate is not verified");
     if (o->slurm_ssh_insecure)
         options_warn(l, "--slurm.ssh.insecure: the login node's host key is not verified");
 }
@@ -171,6 +173,9 @@ void options_check(struct options_loader *l)
     check_ssh_key(l);
     check_tls(l);
     check_file(l, OPTION_customer_tls_ca, o->customer_tls && !o->customer_tls_insecure);
+    check_file(l,
+               OPTION_customer_logger_tls_ca,
+               o->customer_logger_tls && !o->customer_logger_tls_insecure);
     check_file(l, OPTION_slurm_user_map, true);
     check_file(l,
                OPTION_slurm_ssh_known_hosts,

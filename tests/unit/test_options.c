@@ -780,6 +780,7 @@ static void files_that_are_used_must_be_readable(void **state)
 {
     static const char *const flags[] = {
         "--customer.tls.ca=/nonexistent/x",
+        "--customer.logger.tls.ca=/nonexistent/x",
         "--slurm.user-map=/nonexistent/x",
         "--slurm.ssh.known-hosts=/nonexistent/x",
     };
@@ -793,7 +794,15 @@ static void files_that_are_used_must_be_readable(void **state)
     assert_runs(&r);
     assert_non_null(strstr(r.o.warnings.items[0], "--customer.tls.insecure"));
     run_end(&r);
-    load_with(&r, flags[2], "--slurm.ssh.insecure");
+    load_with(&r, flags[1], "--customer.logger.tls.insecure");
+    assert_runs(&r);
+    assert_non_null(strstr(r.o.warnings.items[0], "--customer.logger.tls.insecure"));
+    run_end(&r);
+    load_with(&r, flags[1], "--customer.logger.tls=false"); // neither is it used
+    assert_runs(&r);
+    assert_int_equal(r.o.warnings.count, 0);
+    run_end(&r);
+    load_with(&r, flags[3], "--slurm.ssh.insecure");
     assert_runs(&r);
     assert_non_null(strstr(r.o.warnings.items[0], "--slurm.ssh.insecure"));
     run_end(&r);
