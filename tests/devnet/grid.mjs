@@ -463,12 +463,15 @@ export class Grid {
             '--eth.private-key-file': this.path('agent', 'eth.key'),
             '--customer.endpoint': `127.0.0.1:${this.ports.customerApi}`,
             '--customer.tls': String(this.options.tls),
+            '--customer.logger.tls': String(this.options.tls), // the same server is the logger
             '--slurm.query-interval': '1s',
             '--state-dir': this.path('agent', 'state'),
         };
         if (this.options.tls) {
             args['--customer.tls.ca'] = this.path('tls', 'ca.pem');
             args['--customer.tls.server-host-override'] = TLS_NAME;
+            args['--customer.logger.tls.ca'] = this.path('tls', 'ca.pem');
+            args['--customer.logger.tls.server-host-override'] = TLS_NAME;
         }
         if (this.options.slurm) {
             args['--slurm.ssh.address'] = `127.0.0.1:${this.ports.sshd}`;
