@@ -37,6 +37,7 @@ struct parts {
     struct slurm_backend *slurm;
     struct users *users;
     struct customer *customer;
+    struct customer_logger *logger;
     struct engine *engine;
     struct server *server;
     struct buf authorized_keys;
@@ -139,8 +140,15 @@ static int make_customer(struct parts *p, struct error *err)
     memcpy(c.provider, self.b, sizeof(c.provider));
     if (c.tls && c.tls_insecure)
         log_warn("--customer.tls.insecure: the customer API's certificate is not checked");
+    struct customer_logger_options logger = {
+        .tls = o->customer_logger_tls,
+        .insecure = o->customer_logger_tls_insecure,
+        .ca_file = o->customer_logger_tls_ca,
+        .host_override = o->customer_logger_tls_server_host_override,
+    };
     p->customer = customer_new(&c, err);
-    return p->customer ? 0 : ERR_INVALID;
+    p->logger = p->customer ? customer_logger_new(&logger, err) : NULL;
+    return p->logger ? 0 : ERR_INVALID;
 }
 
 static void tell_status(void *ctx, const char *text)
@@ -163,6 +171,7 @@ static int make_engine(struct parts *p, struct error *err)
                   .timeout_ms = o->metascheduler_timeout_ms},
         .slurm = p->slurm,
         .customer = p->customer,
+        .logger = p->logger,
         .user_of = find_user,
         .user_ctx = p->users,
         .status = tell_status,
@@ -235,6 +244,7 @@ static bool free_parts(struct parts *p)
     p->server = server_stop(p->server, SERVER_GRACE_MS);
     if (!ended) return false;
     p->engine = engine_destroy(p->engine);
+    p->logger = customer_logger_destroy(p->logger);
     p->customer = customer_destroy(p->customer);
     p->users = users_destroy(p->users);
     if (p->slurm) p->slurm->ops->destroy(p->slurm);

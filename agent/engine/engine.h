@@ -10,6 +10,7 @@
 #include "agent/chain/chain.h"
 #include "agent/chain/signer.h"
 #include "agent/customer/customer.h"
+#include "agent/customer/logger.h"
 #include "agent/server/server.h"
 #include "agent/slurm/backend.h"
 #include "agent/store/store.h"
@@ -21,6 +22,7 @@ struct engine_options { // all borrowed until engine_destroy()
     struct chain_options chain; // cursor is filled in from the store
     struct slurm_backend *slurm;
     struct customer *customer;
+    struct customer_logger *logger; // NULL: customers are not told
     /* Unix user of a customer: 0, ERR_NOTFOUND or ERR_INVALID (a verdict), or transient. Any
      * thread. */
     int (*user_of)(

@@ -168,6 +168,9 @@ void engine_slurm_seen(struct engine *e, bool up, const char *why);
 void engine_task_start(struct engine *e, struct live_job *j, enum job_intent intent);
 void engine_on_job_task(struct engine *e, struct mail *m);
 
+/* tell.c: after the turn, tell the customer the job's reason. */
+void engine_tell_customer(struct engine *e, const struct job *job);
+
 /* engine.c */
 void *engine_alloc(struct engine *e, size_t size); // zeroed; marks the turn on failure
 void engine_after_commit(struct engine *e, struct action *a);

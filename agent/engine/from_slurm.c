@@ -191,7 +191,8 @@ void engine_on_plugin_event(struct engine *e, struct mail *m)
     }
     if (j->row.slurm_id == 0 &&
         (j->row.state == JOB_SUBMITTING || j->row.state == JOB_CANCELLING)) {
-        // Its submission's answer is still on its way: this event is sent again, others need not wait.
+        // Its submission's answer is still on its way: this event is sent again, others need not
+        // wait.
         reply(e, em, ERR_BUSY, "the submission of this job is not finished, send it again");
         return;
     }

@@ -347,6 +347,7 @@ void engine_on_job_task(struct engine *e, struct mail *m)
         return;
     }
     if (!engine_job_event_apply(e, j, t->event, detail)) return;
+    if (j->row.state == JOB_REFUSED) engine_tell_customer(e, &j->row);
     if (t->event == EV_SUBMIT_UNKNOWN) engine_job_retry(e, j, 0, "submit", detail);
     if (t->event == EV_SUBMITTED) {
         (void)store_script_drop(e->o.store, j->row.id);

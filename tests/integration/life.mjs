@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Jobs that nothing happens to but what is in their nature.
-import { assert, checkOnce, minutesBilled, runJob, runTests, test, waitFor } from './lib.mjs';
+import { assert, checkOnce, minutesBilled, runJob, runTests, startAgent, test, waitFor } from './lib.mjs';
+
+/** The customer's logger has a line about the job. */
+const told = (grid, id, words) =>
+    waitFor('the customer is not told', () => grid.customerApi.lines.some((line) => line.logName === id && words.test(line.text)));
 
 test('the life of a job', async (grid) => {
     const before = await grid.balances();
@@ -81,6 +85,17 @@ test('a customer without a Unix user: refused', async (grid) => {
     await waitFor('it is not PENDING again', async () => (await grid.job(id)).status === 'PENDING');
     await grid.agent.waitLog(new RegExp(`no Unix user.*${id}`));
     assert.equal(await grid.slurmJobOf(id), undefined);
+    await told(grid, id, /no Unix user/);
+});
+
+test('a job that Slurm refuses: its words go to the customer, the job back to the grid', async (grid) => {
+    await grid.agent.stop();
+    await startAgent(grid, ['--slurm.partition=nowhere']);
+    const id = await grid.requestJob();
+    await waitFor('the job is not refused', async () => (await grid.events({ name: 'JobRefusedEvent', jobId: id })).length === 1, 20000);
+    await told(grid, id, /invalid partition/i);
+    assert.equal(await grid.slurmJobOf(id), undefined);
+    await grid.agent.stop();
 });
 
 test('a refused job that is assigned again is claimed and refused again', async (grid) => {
