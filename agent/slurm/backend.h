@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What the agent asks of Slurm, whatever the way (SSH now, slurmrestd beside it). Every operation
- * blocks up to its deadline, may be called from several threads at once, and tells three kinds of
- * failure apart by its code's class (agent/util/err.def):
+ * What the agent asks of Slurm, whatever the way: SSH, slurmrestd, or one for the other. Every
+ * operation blocks up to its deadline, may be called from several threads at once, and tells three
+ * kinds of failure apart by its code's class (agent/util/err.def):
  *   PERMANENT  Slurm's verdict (ERR_REFUSED: text is Slurm's), or a user that is not there
  *   TRANSIENT  nothing was done (unreachable, not authenticated)
  *   UNKNOWN    ERR_OUTCOME_UNKNOWN: the request may have been carried out
@@ -42,10 +42,26 @@ struct slurm_job {
     int64_t submit_s, start_s, end_s; // 0 = not (yet) known
 };
 
+enum { SLURM_NODE_NAME_MAX = 256 };
+
+enum { // of a node, any number of them
+    SLURM_NODE_DOWN = 1 << 0,
+    SLURM_NODE_DRAIN = 1 << 1, // takes no new jobs
+    SLURM_NODE_NOT_RESPONDING = 1 << 2,
+    SLURM_NODE_POWERED_DOWN = 1 << 3, // comes up when a job needs it
+    SLURM_NODE_RESERVED = 1 << 4,     // for maintenance or by a reservation
+};
+
+struct slurm_node {
+    char name[SLURM_NODE_NAME_MAX];
+    uint64_t cpus, mem_mb, gpus; // as configured, whatever runs there
+    uint32_t flags;
+};
+
 struct slurm_backend;
 
 struct slurm_backend_ops {
-    const char *name; // "ssh", "rest"
+    const char *name; // "ssh", "rest", "auto"
     /* Is slurmctld there and does it answer us? */
     int (*ping)(struct slurm_backend *b, long long deadline_ms, struct error *err);
     /* Does the Unix user exist where jobs are submitted? 0, ERR_NOTFOUND, or transient. */
@@ -90,6 +106,16 @@ struct slurm_backend_ops {
                           uint64_t minutes,
                           long long deadline_ms,
                           struct error *err);
+    /*
+     * All nodes of the partition, whatever their state, as an array that the caller frees.
+     * ERR_NOTFOUND if there is no such partition, or no node in it.
+     */
+    int (*nodes)(struct slurm_backend *b,
+                 const char *partition,
+                 long long deadline_ms,
+                 struct slurm_node **nodes,
+                 size_t *count,
+                 struct error *err);
     void (*destroy)(struct slurm_backend *b);
 };
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "agent/slurm/nodes.h"
 #include "agent/slurm/script.h"
 #include "agent/slurm/squeue.h"
 #include "agent/slurm/ssh_pool.h"
@@ -21,6 +22,7 @@ enum {
     FIND_JOBS_MAX = 1000,    // of one name and user; more is a user's mischief
     SHORT_OUTPUT = 4 * 1024, // of commands whose output we hardly read
     SCRIPT_MAX = 64 << 20,   // our own memory; Slurm's limit is far below
+    NODES_MAX = 32 << 20,    // bytes, 1 KB a node
     ARGS_MAX = 24,
 };
 
@@ -475,6 +477,34 @@ static int op_set_time_limit(struct slurm_backend *base,
     return rc;
 }
 
+static int op_nodes(struct slurm_backend *base,
+                    const char *partition,
+                    long long deadline_ms,
+                    struct slurm_node **nodes,
+                    size_t *count,
+                    struct error *err)
+{
+    struct ssh_backend *b = of(base);
+    struct args args = {0};
+    struct sshc_result result;
+    args_add(&args, "%s", b->paths[SCONTROL]);
+    args_add(&args, "--all"); // hidden partitions
+    args_add(&args, "--oneliner");
+    args_add(&args, "show");
+    args_add(&args, "node");
+    struct job_command cmd = {SCONTROL, b->admin_user, NULL, 0, NODES_MAX};
+    int rc = run(b, &args, &cmd, deadline_ms, &result, err);
+    if (rc < 0) return as_question(rc, err);
+    if (result.exit_status != 0)
+        rc = as_question(verdict(b, SCONTROL, &result, err), err);
+    else if (result.truncated)
+        rc = error_set(err, ERR_PROTO, "scontrol: more than %d bytes of nodes", NODES_MAX);
+    else
+        rc = nodes_parse(buf_str(&result.out), partition, nodes, count, err);
+    result_free(&result);
+    return rc;
+}
+
 static void op_destroy(struct slurm_backend *base)
 {
     struct ssh_backend *b = of(base);
@@ -495,6 +525,7 @@ static const struct slurm_backend_ops ops = {
     .query = op_query,
     .cancel = op_cancel,
     .set_time_limit = op_set_time_limit,
+    .nodes = op_nodes,
     .destroy = op_destroy,
 };
 

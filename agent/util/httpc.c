@@ -87,13 +87,21 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
     return rc < 0 ? 0 : len;
 }
 
+/* A header may be a credential, of which libcurl made a copy. */
+static void free_headers(struct curl_slist *list)
+{
+    for (struct curl_slist *at = list; at; at = at->next)
+        explicit_bzero(at->data, strlen(at->data));
+    curl_slist_free_all(list);
+}
+
 static struct curl_slist *make_headers(const struct httpc_request *r)
 {
     // libcurl would wait for "100 Continue" before a large body, a second for most servers.
     struct curl_slist *list = curl_slist_append(NULL, "Expect:");
     for (size_t i = 0; list && r->headers && r->headers[i]; i++) {
         struct curl_slist *more = curl_slist_append(list, r->headers[i]);
-        if (!more) curl_slist_free_all(list);
+        if (!more) free_headers(list);
         list = more;
     }
     return list;
@@ -133,6 +141,8 @@ static int setup(struct httpc *h, const struct httpc_request *r, struct curl_sli
     if (curl_easy_setopt(e, CURLOPT_URL, r->url)) return ERR_NOMEM;
     if (curl_easy_setopt(e, CURLOPT_PROXY, h->proxy)) return ERR_NOMEM;
     if (curl_easy_setopt(e, CURLOPT_NOPROXY, "")) return ERR_NOMEM;
+    if (curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, r->unix_socket)) return ERR_NOMEM;
+    if (r->ca_file && curl_easy_setopt(e, CURLOPT_CAINFO, r->ca_file)) return ERR_NOMEM;
     (void)curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     (void)curl_easy_setopt(e, CURLOPT_HTTPHEADER, headers);
     (void)curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
@@ -200,6 +210,7 @@ static int classify(const struct httpc *h, CURLcode result)
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_BAD_FUNCTION_ARGUMENT:
+    case CURLE_SSL_CACERT_BADFILE:
         return ERR_INVALID;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
@@ -256,7 +267,7 @@ int httpc_perform(struct httpc *h,
         rc = finish(h, origin, result, err);
     (void)curl_multi_remove_handle(h->multi, h->easy);
 out:
-    curl_slist_free_all(headers);
+    free_headers(headers);
     h->body = NULL;
     return rc;
 }

@@ -18,7 +18,9 @@ struct httpc;
 struct httpc_request {
     const char *method;         // NULL: POST if there is a body, else GET
     const char *url;            // may hold credentials: no error text repeats it
-    const char *const *headers; // "Name: value", NULL-terminated; NULL: none
+    const char *const *headers; // "Name: value", NULL-terminated; NULL: none; never shown
+    const char *unix_socket;    // connect to this path, not to the URL's host; NULL: no
+    const char *ca_file;        // CA certificates (PEM) for https; NULL: the system's
     const void *body;           // borrowed; NULL: none
     size_t body_len;
     long long timeout_ms; // deadline of all of it: resolving, connecting, sending, answer
@@ -36,7 +38,7 @@ struct httpc *httpc_destroy(struct httpc *h); // NULL allowed; returns NULL
 /*
  * Send and wait for the whole answer, whose body is appended to `body` (at most body->max bytes in
  * all). Blocks; one thread at a time. Returns the HTTP status (100..999), whatever it is, or
- *   ERR_INVALID          the URL, method or proxy cannot be used
+ *   ERR_INVALID          the URL, method, proxy or CA file cannot be used
  *   ERR_UNAVAILABLE      no connection: nothing was sent
  *   ERR_OUTCOME_UNKNOWN  it was sent, perhaps in part, and no whole answer came
  *   ERR_LIMIT            the answer is larger than `body` allows (the server has done its work)

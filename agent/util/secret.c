@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -49,7 +50,7 @@ static int check_owner_and_mode(int fd, const char *path, struct error *err)
     return 0;
 }
 
-int secret_read_file(struct secret *s, const char *path, struct error *err)
+static int read_file(struct secret *s, const char *path, bool trim, struct error *err)
 {
     struct buf b = BUF_INIT(SECRET_MAX);
     int rc;
@@ -63,7 +64,7 @@ int secret_read_file(struct secret *s, const char *path, struct error *err)
     if (rc < 0) goto out;
     rc = file_read_fd(fd, path, &b, err);
     if (rc < 0) goto out;
-    while (b.len && (b.data[b.len - 1] == '\n' || b.data[b.len - 1] == '\r'))
+    while (trim && b.len && (b.data[b.len - 1] == '\n' || b.data[b.len - 1] == '\r'))
         b.len--;
     if (b.len == 0) {
         rc = error_set(err, ERR_INVALID, "%s: empty", path);
@@ -75,6 +76,16 @@ out:
     if (fd >= 0) (void)close(fd);
     buf_wipe(&b);
     return rc;
+}
+
+int secret_read_file(struct secret *s, const char *path, struct error *err)
+{
+    return read_file(s, path, true, err);
+}
+
+int secret_read_bytes(struct secret *s, const char *path, struct error *err)
+{
+    return read_file(s, path, false, err);
 }
 
 void secret_wipe(struct secret *s)

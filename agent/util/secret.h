@@ -25,6 +25,9 @@ int secret_set(struct secret *s, const void *data, size_t len);
  */
 int secret_read_file(struct secret *s, const char *path, struct error *err);
 
+/* The same, byte for byte: a binary key may well end in what looks like a newline. */
+int secret_read_bytes(struct secret *s, const char *path, struct error *err);
+
 void secret_wipe(struct secret *s);
 
 #endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * slurmrestd's API from v0.0.37 to v0.0.45: what is sent and how answers are read. Pure: no I/O.
+ * v0.0.36 is left out since its update renames jobs.
+ */
+#ifndef SLURM_REST_API_H
+#define SLURM_REST_API_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "agent/slurm/backend.h"
+#include "agent/slurm/passwd.h"
+#include "agent/slurm/rest_scan.h"
+#include "agent/util/buf.h"
+
+/* How a version says it. Numbers as integer or {set,infinite,number} are taken in all of them. */
+struct rest_version {
+    unsigned int number; // 38: v0.0.38
+    /* Up to v0.0.38 unknown keys are refused, later ones ignore them: never send the other's. */
+    bool gpus_key;       // "gpus":"2", else "tres_per_job":"gres:gpu:2"
+    bool no_requeue_key; // "no_requeue":true, else "requeue":false
+    bool state_list;  // job_state is a list of names, else one name, where a flag hides the state
+    bool exit_object; // exit_code is {return_code,signal}, else a number as of wait(2)
+};
+
+/* Newest first; NULL at the end. */
+const struct rest_version *rest_version_at(size_t index);
+
+/* What a job is given besides the specification. */
+struct rest_job_env {
+    const struct passwd_entry *user;
+    const char *host; // of submission
+};
+
+/* Append the body of a submission, `script` being prepared. */
+int rest_encode_submit(const struct rest_version *v,
+                       const struct slurm_job_spec *spec,
+                       const struct buf *script,
+                       const struct rest_job_env *env,
+                       struct buf *body,
+                       struct error *err);
+
+/* An answer: HTTP status and body. */
+struct rest_answer {
+    int status;
+    struct rest_slice body;
+};
+
+/*
+ * What the answer's status and `errors` say: 0 if it reports no error, else (with Slurm's text)
+ *   ERR_REFUSED          Slurm's verdict
+ *   ERR_NOTFOUND         there is no such job
+ *   ERR_EXISTS           the job has ended already
+ *   ERR_BUSY             slurmctld says "not now"
+ *   ERR_UNAVAILABLE      nothing was done: not authenticated, slurmctld not reached
+ *   ERR_PROTO            slurmrestd did not understand us; nothing was done
+ *   ERR_UNSUPPORTED      this API version is not served
+ *   ERR_OUTCOME_UNKNOWN  the rest
+ */
+int rest_decode_verdict(const struct rest_answer *answer, struct error *err);
+
+/*
+ * A submission's answer: 0 with the id if there is one, whatever else it says (a job that cannot
+ * start yet comes with errors), else as rest_decode_verdict().
+ */
+int rest_decode_submit(const struct rest_answer *answer, uint64_t *id, struct error *err);
+
+/* A cancellation's answer; ERR_EXISTS and ERR_NOTFOUND are 0: the job has ended. */
+int rest_decode_cancel(const struct rest_answer *answer, struct error *err);
+
+/* 0 if a slurmctld is up, else ERR_UNAVAILABLE. */
+int rest_decode_ping(const struct rest_answer *answer, struct error *err);
+
+/* What a job was given, as slurmctld understood it. */
+struct rest_grant {
+    bool has_time_limit; // false: unlimited
+    uint64_t time_limit_min, ntasks, cpus, mem_mb, gpus;
+};
+
+/* One job object. Texts are shortened to their fields' size, bytes above ASCII become '?'. */
+int rest_decode_job(const struct rest_version *v,
+                    struct rest_slice object,
+                    struct slurm_job *job,
+                    struct rest_grant *grant, // may be NULL
+                    struct error *err);
+
+/* ERR_REFUSED, naming the first thing, if the job has another user or less than was asked for. */
+int rest_check_grant(const struct slurm_job_spec *spec,
+                     const struct slurm_job *job,
+                     const struct rest_grant *grant,
+                     struct error *err);
+
+/* One node object; *in_partition says whether it belongs to `partition`. */
+int rest_decode_node(struct rest_slice object,
+                     const char *partition,
+                     struct slurm_node *node,
+                     bool *in_partition,
+                     struct error *err);
+
+/* The array `name` of the answer's outermost object. ERR_PROTO if it has none. */
+int rest_decode_list(const struct rest_answer *answer,
+                     const char *name,
+                     struct rest_scan *list,
+                     struct error *err);
+
+#endif
