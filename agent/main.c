@@ -16,8 +16,8 @@
 
 #include "agent/engine/engine.h"
 #include "agent/options.h"
-#include "agent/slurm/ssh_backend.h"
 #include "agent/slurm/users.h"
+#include "agent/slurm_setup.h"
 #include "agent/util/hex.h"
 #include "agent/version.h"
 
@@ -97,29 +97,10 @@ find_user(void *ctx, const uint8_t customer[20], char *user, size_t size, struct
 static int make_slurm(struct parts *p, struct error *err)
 {
     const struct options *o = &p->options;
-    struct slurm_ssh_options ssh = {
-        .address = o->slurm_ssh_address,
-        .admin_user = o->slurm_ssh_admin_user,
-        .private_key = o->slurm_ssh_private_key,
-        .known_hosts = o->slurm_ssh_known_hosts,
-        .insecure = o->slurm_ssh_insecure,
-        .sbatch = o->slurm_batch,
-        .scancel = o->slurm_cancel,
-        .squeue = o->slurm_squeue,
-        .scontrol = o->slurm_control,
-        .connect_timeout_ms = o->slurm_timeout_ms,
-    };
-    if (ssh.insecure)
-        log_warn(
-            "--slurm.ssh.insecure: the login node's host key is not checked; whoever answers at "
-            "%s gets the customers' scripts",
-            ssh.address);
-    p->slurm = slurm_ssh_new(&ssh, err);
-    p->users = p->slurm ? users_new(o->slurm_user, o->slurm_user_map, err) : NULL;
-    if (!p->users) return ERR_INVALID;
     p->authorized_keys = BUF_INIT(16 * 1024);
-    int rc = slurm_ssh_public_key(&o->slurm_ssh_private_key, &p->authorized_keys, err);
-    return rc < 0 ? rc : buf_puts(&p->authorized_keys, "\n");
+    p->slurm = slurm_setup(o, &p->authorized_keys, err);
+    p->users = p->slurm ? users_new(o->slurm_user, o->slurm_user_map, err) : NULL;
+    return p->users ? 0 : ERR_INVALID;
 }
 
 static int make_customer(struct parts *p, struct error *err)

@@ -26,6 +26,12 @@ struct option_address {
     bool set;
 };
 
+enum option_slurm_backend { // the words of --slurm.backend, in their order
+    OPTION_SLURM_AUTO = 0,
+    OPTION_SLURM_REST,
+    OPTION_SLURM_SSH,
+};
+
 /* The member's type by the table's type. Texts are never NULL once loaded: "" if not given. */
 #define OPTION_CTYPE_STRING        char *
 #define OPTION_CTYPE_BOOL          bool
@@ -37,6 +43,7 @@ struct option_address {
 #define OPTION_CTYPE_HOSTPORT      char *    // host:port, neither is
 #define OPTION_CTYPE_URLS          struct option_list // http:// or https://
 #define OPTION_CTYPE_WS_URL        char *             // ws:// or wss://
+#define OPTION_CTYPE_REST_URL      char *             // http://, https:// or unix:/path
 #define OPTION_CTYPE_ADDRESS       struct option_address
 #define OPTION_CTYPE_ABS_PATH      char * // absolute, of conservative characters
 #define OPTION_CTYPE_FILE          char * // a path on this machine
@@ -47,6 +54,7 @@ struct option_address {
 #define OPTION_CTYPE_LABELS        struct option_list // "key=value", keys are unique
 #define OPTION_CTYPE_LOG_LEVEL     enum log_level
 #define OPTION_CTYPE_CUSTOMER_API  enum customer_api
+#define OPTION_CTYPE_SLURM_BACKEND enum option_slurm_backend
 
 struct options {
 #define OPT(field, type, flag, env, def, flags, min, max, arg, help) OPTION_CTYPE_##type field;

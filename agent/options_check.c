@@ -85,27 +85,76 @@ static void check_ssh_key(struct options_loader *l)
 
 /* ----------------------------------------------------------------------------------- required */
 
-static void check_required(struct options_loader *l)
+static void complain_missing(struct options_loader *l, enum option_id id)
 {
-    for (int i = 0; i < OPTION_COUNT; i++) {
-        const struct option *opt = &option_table[i];
-        if (!(opt->flags & OPTION_REQUIRED) || option_is_set(l->o, i)) continue;
-        // Of a secret only the recommended form is named: the row behind it.
-        const struct option *give = opt->type == OPTION_TYPE_SECRET ? opt + 1 : opt;
-        const char *stop = strstr(opt->help, ". "); // the help's first sentence is what it is
+    const struct option *opt = &option_table[id];
+    // Of a secret only the recommended form is named: the row behind it.
+    const struct option *give = opt->type == OPTION_TYPE_SECRET ? opt + 1 : opt;
+    const char *stop = strstr(opt->help, ". "); // the help's first sentence is what it is
+    options_complain(l,
+                     "--%s is missing%s%s%s, expected %s by that flag, %s, or %s in %s: %.*s",
+                     give->flag,
+                     *opt->def ? " (the default, " : "",
+                     opt->def,
+                     *opt->def ? ", is none)" : "",
+                     give->arg,
+                     give->env,
+                     give->flag,
+                     l->o->config,
+                     stop ? (int)(stop + 1 - opt->help) : (int)strlen(opt->help),
+                     opt->help);
+}
+
+/* All rows with this flag must be set. */
+static void check_required(struct options_loader *l, unsigned int flag)
+{
+    for (int i = 0; i < OPTION_COUNT; i++)
+        if (option_table[i].flags & flag && !option_is_set(l->o, i)) complain_missing(l, i);
+}
+
+/* A way to Slurm, and the options that are about it alone. */
+struct way {
+    enum option_slurm_backend backend;
+    unsigned int flag;
+    enum option_id ids[6];
+};
+
+static const struct way ways[] = {
+    {OPTION_SLURM_REST,
+     OPTION_FOR_REST,
+     {OPTION_slurm_rest_endpoint,
+      OPTION_slurm_rest_ca,
+      OPTION_slurm_rest_jwt_key_file,
+      OPTION_slurm_rest_token_file,
+      OPTION_slurm_rest_admin_user,
+      OPTION_slurm_rest_endpoint}},
+    {OPTION_SLURM_SSH,
+     OPTION_FOR_SSH,
+     {OPTION_slurm_ssh_address,
+      OPTION_slurm_ssh_admin_user,
+      OPTION_slurm_ssh_private_key,
+      OPTION_slurm_ssh_private_key_file,
+      OPTION_slurm_ssh_known_hosts,
+      OPTION_slurm_ssh_insecure}},
+};
+
+/* With auto a way is used as soon as any of its options is given. */
+static bool is_used(const struct options_loader *l, const struct way *way)
+{
+    if (l->o->slurm_backend != OPTION_SLURM_AUTO) return l->o->slurm_backend == way->backend;
+    for (size_t i = 0; i < sizeof(way->ids) / sizeof(way->ids[0]); i++)
+        if (l->origin[way->ids[i]].level != OPTION_DEFAULT) return true;
+    return false;
+}
+
+static void check_rest(struct options_loader *l)
+{
+    bool key = option_is_set(l->o, OPTION_slurm_rest_jwt_key_file);
+    bool token = option_is_set(l->o, OPTION_slurm_rest_token_file);
+    if (key == token)
         options_complain(l,
-                         "--%s is missing%s%s%s, expected %s by that flag, %s, or %s in %s: %.*s",
-                         give->flag,
-                         *opt->def ? " (the default, " : "",
-                         opt->def,
-                         *opt->def ? ", is none)" : "",
-                         give->arg,
-                         give->env,
-                         give->flag,
-                         l->o->config,
-                         stop ? (int)(stop + 1 - opt->help) : (int)strlen(opt->help),
-                         opt->help);
-    }
+                         "--slurm.rest.jwt-key-file and --slurm.rest.token-file: %s, give one",
+                         key ? "both are given" : "both are missing");
 }
 
 /* ----------------------------------------------------------------------------- whole picture */
@@ -122,6 +171,28 @@ static void check_file(struct options_loader *l, enum option_id id, bool used)
             l, "%s: %s: %s", option_origin_text(l, &l->origin[id], from), path, strerror(errno));
     else
         (void)close(fd);
+}
+
+static void check_slurm(struct options_loader *l)
+{
+    const struct way *rest = &ways[0], *ssh = &ways[1];
+    bool over_rest = is_used(l, rest), over_ssh = is_used(l, ssh);
+    if (!over_rest && !over_ssh)
+        options_complain(l,
+                         "--slurm.rest.endpoint and --slurm.ssh.address are missing: the agent "
+                         "needs a way to Slurm, slurmrestd or a login node, or both");
+    if (over_rest) {
+        check_required(l, rest->flag);
+        check_rest(l);
+    }
+    if (over_ssh) check_required(l, ssh->flag);
+    check_file(l, OPTION_slurm_rest_ca, over_rest);
+    check_file(l, OPTION_slurm_rest_jwt_key_file, over_rest);
+    check_file(l, OPTION_slurm_rest_token_file, over_rest);
+    check_file(l,
+               OPTION_slurm_ssh_known_hosts,
+               over_ssh && !l->o->slurm_ssh_insecure &&
+                   l->origin[OPTION_slurm_ssh_known_hosts].level != OPTION_DEFAULT);
 }
 
 static void check_tls(struct options_loader *l)
@@ -168,7 +239,8 @@ static void warn_unused(struct options_loader *l)
 void options_check(struct options_loader *l)
 {
     const struct options *o = l->o;
-    check_required(l);
+    check_required(l, OPTION_REQUIRED);
+    check_slurm(l);
     check_eth_key(l);
     check_ssh_key(l);
     check_tls(l);
@@ -177,10 +249,6 @@ void options_check(struct options_loader *l)
                OPTION_customer_logger_tls_ca,
                o->customer_logger_tls && !o->customer_logger_tls_insecure);
     check_file(l, OPTION_slurm_user_map, true);
-    check_file(l,
-               OPTION_slurm_ssh_known_hosts,
-               !o->slurm_ssh_insecure &&
-                   l->origin[OPTION_slurm_ssh_known_hosts].level != OPTION_DEFAULT);
     warn_insecure(l);
     warn_unused(l);
 }

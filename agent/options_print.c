@@ -51,11 +51,14 @@ static void put_facts(struct buf *b, enum option_id id, bool with_default)
 {
     const struct option *opt = &option_table[id];
     const char *comma = "";
+    const char *required = opt->flags & OPTION_REQUIRED   ? "required"
+                           : opt->flags & OPTION_FOR_REST ? "required for slurmrestd"
+                           : opt->flags & OPTION_FOR_SSH  ? "required for SSH"
+                                                          : NULL;
     (void)buf_puts(b, "[");
-    if (opt->flags & OPTION_REQUIRED && opt->type == OPTION_TYPE_SECRET)
-        (void)buf_puts(b, "required, this or the file; ");
-    else if (opt->flags & OPTION_REQUIRED)
-        (void)buf_puts(b, "required; ");
+    if (required)
+        (void)buf_putf(
+            b, "%s%s; ", required, opt->type == OPTION_TYPE_SECRET ? ", this or the file" : "");
     if (opt->flags & OPTION_LATER) (void)buf_puts(b, "not used by this version; ");
     if (with_default && *opt->def &&
         (opt->type != OPTION_TYPE_BOOL || !(opt->flags & OPTION_COMMAND)))

@@ -27,6 +27,7 @@ enum option_type_id {
     OPTION_TYPE_HOSTPORT,
     OPTION_TYPE_URLS,
     OPTION_TYPE_WS_URL,
+    OPTION_TYPE_REST_URL,
     OPTION_TYPE_ADDRESS,
     OPTION_TYPE_ABS_PATH,
     OPTION_TYPE_FILE,
@@ -37,14 +38,17 @@ enum option_type_id {
     OPTION_TYPE_LABELS,
     OPTION_TYPE_LOG_LEVEL,
     OPTION_TYPE_CUSTOMER_API,
+    OPTION_TYPE_SLURM_BACKEND,
     OPTION_TYPE_COUNT
 };
 
 enum {
-    OPTION_REQUIRED = 1, // the agent does not start without it
-    OPTION_EMPTY_OK = 2, // may be set to nothing although its default is not nothing
-    OPTION_COMMAND = 4,  // says what to do: no key of the file, not printed as configuration
-    OPTION_LATER = 8,    // accepted and checked, but no part of the agent uses it yet
+    OPTION_REQUIRED = 1,  // the agent does not start without it
+    OPTION_EMPTY_OK = 2,  // may be set to nothing although its default is not nothing
+    OPTION_COMMAND = 4,   // says what to do: no key of the file, not printed as configuration
+    OPTION_LATER = 8,     // accepted and checked, but no part of the agent uses it yet
+    OPTION_FOR_REST = 16, // required if slurmrestd is used
+    OPTION_FOR_SSH = 32,  // required if SSH is used
 };
 
 struct option {
@@ -134,6 +138,8 @@ enum options_result options_load_from(
 /* options_url.c: scheme or schemes (scheme and an s), ://host[:port], and what may follow, with
  * nothing in it that would have to be escaped. */
 bool option_is_url(const char *text, const char *scheme);
+/* http://host:port, https://host:port or unix:/path, and no more. */
+bool option_is_rest_url(const char *text);
 
 /* options_file.c: read o->config; a missing file is fine unless it was asked for. */
 void options_read_file(struct options_loader *l);

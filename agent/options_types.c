@@ -177,6 +177,17 @@ static void decimal_expected(const struct option *opt, struct buf *out)
 
 /* ------------------------------------------------------------------------------------- URLs */
 
+static int rest_url_parse(const struct option *opt, const char *text, void *member, bool first)
+{
+    if (strlen(text) > opt->max || !option_is_rest_url(text)) return ERR_INVALID;
+    return text_replace(member, text);
+}
+
+static void rest_url_expected(const struct option *opt, struct buf *out)
+{
+    (void)buf_puts(out, "http://host:port, https://host:port or unix:/path");
+}
+
 static int ws_url_parse(const struct option *opt, const char *text, void *member, bool first)
 {
     if (strlen(text) > opt->max || !option_is_url(text, "ws")) return ERR_INVALID;
@@ -526,6 +537,21 @@ static void customer_api_format(const void *member, struct buf *out)
     (void)buf_puts(out, names[*(const enum customer_api *)member]);
 }
 
+static int slurm_backend_parse(const struct option *opt, const char *text, void *member, bool first)
+{
+    int i = choice_of(opt->arg, text);
+    if (i < 0) return ERR_INVALID;
+    *(enum option_slurm_backend *)member = (enum option_slurm_backend)i;
+    return 0;
+}
+
+static void slurm_backend_format(const void *member, struct buf *out)
+{
+    static const char *const names[] = {
+        [OPTION_SLURM_AUTO] = "auto", [OPTION_SLURM_REST] = "rest", [OPTION_SLURM_SSH] = "ssh"};
+    (void)buf_puts(out, names[*(const enum option_slurm_backend *)member]);
+}
+
 #define TEXT_TYPE(parser, expect)                                                           \
     {                                                                                       \
         .parse = parser, .format = text_format, .clear = text_clear, .is_set = text_is_set, \
@@ -552,6 +578,7 @@ const struct option_type option_types[OPTION_TYPE_COUNT] = {
     [OPTION_TYPE_HOSTPORT] = TEXT_TYPE(hostport_parse, hostport_expected),
     [OPTION_TYPE_URLS] = LIST_TYPE(urls_parse, urls_expected, false),
     [OPTION_TYPE_WS_URL] = TEXT_TYPE(ws_url_parse, ws_url_expected),
+    [OPTION_TYPE_REST_URL] = TEXT_TYPE(rest_url_parse, rest_url_expected),
     [OPTION_TYPE_ADDRESS] = {.parse = address_parse,
                              .format = address_format,
                              .clear = address_clear,
@@ -570,4 +597,6 @@ const struct option_type option_types[OPTION_TYPE_COUNT] = {
     [OPTION_TYPE_LOG_LEVEL] = VALUE_TYPE(log_level_parse, log_level_format, choice_expected),
     [OPTION_TYPE_CUSTOMER_API] =
         VALUE_TYPE(customer_api_parse, customer_api_format, choice_expected),
+    [OPTION_TYPE_SLURM_BACKEND] =
+        VALUE_TYPE(slurm_backend_parse, slurm_backend_format, choice_expected),
 };

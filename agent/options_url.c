@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* What counts as the URL of an endpoint. */
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "agent/options_private.h"
 #include "agent/util/parse.h"
@@ -35,4 +37,15 @@ bool option_is_url(const char *text, const char *scheme)
     if (!colon || strchr(colon, ']')) memcpy(authority + n, ":80", sizeof(":80"));
     struct hostport hp;
     return parse_hostport(authority, &hp) == 0 && hp.host[0] && hp.port != 0;
+}
+
+bool option_is_rest_url(const char *text)
+{
+    if (strncmp(text, "unix:", 5) == 0) {
+        struct sockaddr_un address;
+        return text[5] == '/' && is_graphic(text) && strlen(text + 5) < sizeof(address.sun_path);
+    }
+    // A path could only be a proxy's, and credentials would be shown by --print-config.
+    if (!option_is_url(text, "http") || strpbrk(text, "@?#")) return false;
+    return strcspn(strchr(text, '/') + 2, "/") == strlen(strchr(text, '/') + 2);
 }

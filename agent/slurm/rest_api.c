@@ -11,16 +11,16 @@
 
 // clang-format off
 static const struct rest_version versions[] = {
-    //  number gpus_key no_requeue_key state_list exit_object    first and last release
-    {45, false, false, true,  true},  // 26.05
-    {44, false, false, true,  true},  // 25.11
-    {43, false, false, true,  true},  // 25.05
-    {42, false, false, true,  true},  // 24.11 - 26.05
-    {41, false, false, true,  true},  // 24.05 - 25.11
-    {40, false, false, true,  true},  // 23.11 - 25.05
-    {39, false, false, false, false}, // 23.02 - 24.05
-    {38, true,  true,  false, false}, // 22.05 - 23.11
-    {37, true,  true,  false, false}, // 21.08 - 23.02
+    // number, gpus_key, no_requeue_key, update_env, state_list, exit_object
+    {45, false, false, false, true,  true},  // Slurm 26.05
+    {44, false, false, false, true,  true},  // 25.11 and 26.05
+    {43, false, false, false, true,  true},  // 25.05 to 26.05
+    {42, false, false, false, true,  true},  // 24.11 to 26.05
+    {41, false, false, false, true,  true},  // 24.05 to 25.11
+    {40, false, false, false, true,  true},  // 23.11 to 25.05
+    {39, false, false, true,  false, false}, // 23.02 to 24.05
+    {38, true,  true,  false, false, false}, // 22.05 to 23.11
+    {37, true,  true,  false, false, false}, // 21.08 to 23.02
 };
 // clang-format on
 
@@ -142,4 +142,12 @@ int rest_encode_submit(const struct rest_version *v,
     int rc = text ? buf_put(body, text, len) : ERR_NOMEM;
     json_object_put(o);
     return rc < 0 ? error_set(err, rc, "submission: %s", err_text(rc)) : 0;
+}
+
+int rest_encode_limit(const struct rest_version *v, uint64_t minutes, struct buf *body)
+{
+    return buf_putf(body,
+                    "{\"time_limit\":%" PRIu64 "%s}",
+                    minutes,
+                    v->update_env ? ",\"environment\":[]" : "");
 }

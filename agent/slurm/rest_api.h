@@ -20,8 +20,9 @@ struct rest_version {
     /* Up to v0.0.38 unknown keys are refused, later ones ignore them: never send the other's. */
     bool gpus_key;       // "gpus":"2", else "tres_per_job":"gres:gpu:2"
     bool no_requeue_key; // "no_requeue":true, else "requeue":false
-    bool state_list;  // job_state is a list of names, else one name, where a flag hides the state
-    bool exit_object; // exit_code is {return_code,signal}, else a number as of wait(2)
+    bool update_env;     // an update must have an environment too, which slurmctld ignores
+    bool state_list;     // job_state is a list, else one name, where a flag hides the state
+    bool exit_object;    // exit_code is {return_code,signal}, else a number as of wait(2)
 };
 
 /* Newest first; NULL at the end. */
@@ -40,6 +41,9 @@ int rest_encode_submit(const struct rest_version *v,
                        const struct rest_job_env *env,
                        struct buf *body,
                        struct error *err);
+
+/* Append the body of an update of the time limit. */
+int rest_encode_limit(const struct rest_version *v, uint64_t minutes, struct buf *body);
 
 /* An answer: HTTP status and body. */
 struct rest_answer {

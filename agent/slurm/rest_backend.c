@@ -323,8 +323,9 @@ static int op_set_time_limit(struct slurm_backend *base,
     struct rest_answer answer;
     struct rest_request request = {.method = "POST", .path = path, .body = &body};
     (void)snprintf(path, sizeof(path), "/job/%" PRIu64, id);
-    int rc = buf_putf(&body, "{\"time_limit\":%" PRIu64 "}", minutes);
-    if (rc < 0) (void)error_set(err, rc, "time limit: out of memory");
+    int rc = rest_client_version(b->client, deadline_ms, &request.version, err);
+    if (rc == 0 && (rc = rest_encode_limit(request.version, minutes, &body)) < 0)
+        (void)error_set(err, rc, "time limit: %s", err_text(rc));
     if (rc == 0) rc = order(b, &request, deadline_ms, &text, &answer, err);
     if (rc == 0) rc = as_order(b, rest_decode_verdict(&answer, err), err);
     buf_free(&body);

@@ -49,7 +49,7 @@ echo "1..29"
 
 run "$prog"
 result "without options: exit status 2" status_is 2
-result "without options: a line for each missing one" lines_are err 5
+result "without options: a line for each missing one" lines_are err 3
 result "the contract's default is no address" has err \
     "--metascheduler.smart-contract is missing (the default, 0x, is none), expected ADDRESS"
 result "nothing on stdout" lines_are out 0

@@ -99,6 +99,11 @@ static void run_end(struct run *r)
     free(r->err);
 }
 
+static bool is_about_rest(enum option_id id)
+{
+    return strncmp(option_table[id].flag, "slurm.rest.", 11) == 0;
+}
+
 /* What the agent cannot start without, as flags, but for the option `but` (-1: all). */
 static void run_required(struct run *r, int but)
 {
@@ -115,6 +120,12 @@ static void run_required(struct run *r, int but)
         assert_true(id >= 0);
         bool pair = option_table[id].type == OPTION_TYPE_SECRET_FILE && id == but + 1;
         if (id != but && !pair) run_arg(r, "--%s=%s", values[i][0], values[i][1]);
+    }
+    // Any option of slurmrestd makes it a way that must be complete.
+    if (but == OPTION_slurm_backend || (but >= 0 && is_about_rest((enum option_id)but))) {
+        if (but != OPTION_slurm_rest_endpoint) run_arg(r, "--slurm.rest.endpoint=http://rest:6820");
+        if (but != OPTION_slurm_rest_jwt_key_file && but != OPTION_slurm_rest_token_file)
+            run_arg(r, "--slurm.rest.jwt-key-file=%s", path_in("file0"));
     }
     if (but == OPTION_tls) {
         run_arg(r, "--tls.key-file=%s", path_in("file0"));
@@ -185,6 +196,7 @@ static const char *sample(int id, int n, char text[256])
         [OPTION_TYPE_HOSTPORT] = "host@:22",
         [OPTION_TYPE_URLS] = "http://host@:8545/path?a=b",
         [OPTION_TYPE_WS_URL] = "wss://host@/ws",
+        [OPTION_TYPE_REST_URL] = "https://host@:6820",
         [OPTION_TYPE_ADDRESS] = "0x000000000000000000000000000000000000000@",
         [OPTION_TYPE_ABS_PATH] = "/opt/slurm-23/bin/x@",
         [OPTION_TYPE_NAME] = "name-@.x",
@@ -220,6 +232,8 @@ static const char *sample(int id, int n, char text[256])
         return (const char *const[]){"error", "warning", "debug"}[n];
     case OPTION_TYPE_CUSTOMER_API:
         return n == 0 ? "sbatch" : "customer";
+    case OPTION_TYPE_SLURM_BACKEND:
+        return n == 0 ? "rest" : "ssh";
     default:
         assert_non_null(formats[opt->type]);
         expand(text, formats[opt->type], n + 1);
@@ -242,6 +256,13 @@ static const char *bad_sample(int id, int n, char text[256])
         [OPTION_TYPE_URLS] =
             {"host:1", "ftp://a", "http://", "http://a,", "http://a b", "http://:1"},
         [OPTION_TYPE_WS_URL] = {"http://a", "ws://", "wsss://a", "ws://a:x"},
+        [OPTION_TYPE_REST_URL] = {"host:6820",
+                                  "unix:run/x",
+                                  "unix:",
+                                  "http://a/b",
+                                  "http://u:p@a",
+                                  "http://a?b",
+                                  "ftp://a"},
         [OPTION_TYPE_ADDRESS] = {"0x12",
                                  "x",
                                  "0x0000000000000000000000000000000000000000",
@@ -254,6 +275,7 @@ static const char *bad_sample(int id, int n, char text[256])
         [OPTION_TYPE_LABELS] = {"a", "=b", "a=b,a=c", "a=b,", "a b=c"},
         [OPTION_TYPE_LOG_LEVEL] = {"trace", "err", "Error", "error|warning"},
         [OPTION_TYPE_CUSTOMER_API] = {"rest", "AUTO"},
+        [OPTION_TYPE_SLURM_BACKEND] = {"slurmrestd", "AUTO", "auto|rest"},
     };
     const struct option *opt = &option_table[id];
     bool number = opt->type == OPTION_TYPE_U64 || opt->type == OPTION_TYPE_SIZE ||
@@ -411,7 +433,7 @@ static void every_default_is_loaded(void **state)
     assert_runs(&r);
     for (int id = 0; id < OPTION_COUNT; id++) {
         const struct option *opt = &option_table[id];
-        if (opt->flags & (OPTION_REQUIRED | OPTION_COMMAND)) continue;
+        if (opt->flags & (OPTION_REQUIRED | OPTION_FOR_SSH | OPTION_COMMAND)) continue;
         if (opt->type == OPTION_TYPE_SECRET_FILE) continue;
         if (*opt->def)
             assert_value(&r.o, id, opt->def);
@@ -561,12 +583,10 @@ static void all_that_is_missing_is_listed(void **state)
     run_load(&r);
     assert_usage(&r, "--metascheduler.smart-contract is missing (the default, 0x, is none)");
     assert_usage(&r, "--eth.private-key-file is missing, expected FILE");
-    assert_usage(&r, "--slurm.ssh.address is missing, expected HOST:PORT");
-    assert_usage(&r, "--slurm.ssh.admin-user is missing, expected USER");
-    assert_usage(&r, "--slurm.ssh.private-key-file is missing, expected FILE");
+    assert_usage(&r, "--slurm.rest.endpoint and --slurm.ssh.address are missing");
     for (const char *p = r.err; (p = strchr(p, '\n')); p++)
         lines++;
-    assert_int_equal(lines, 5);
+    assert_int_equal(lines, 3);
     assert_null(r.o.grpc_listen_address); // emptied
     run_end(&r);
 }
@@ -576,7 +596,8 @@ static void each_missing_one_is_named_alone(void **state)
     for (int id = 0; id < OPTION_COUNT; id++) {
         struct run r;
         char part[128];
-        if (!(option_table[id].flags & OPTION_REQUIRED)) continue;
+        if (!(option_table[id].flags & (OPTION_REQUIRED | OPTION_FOR_REST | OPTION_FOR_SSH)))
+            continue;
         run_begin(&r);
         run_required(&r, id);
         run_load(&r);
@@ -584,6 +605,65 @@ static void each_missing_one_is_named_alone(void **state)
         assert_usage(&r, part);
         assert_usage(&r, "is missing");
         assert_ptr_equal(strchr(r.err, '\n'), r.err + strlen(r.err) - 1);
+        run_end(&r);
+    }
+}
+
+/* Which ways to Slurm are taken, and whether what they need is there. */
+static void ways_to_slurm(void **state)
+{
+    enum { REST = 1, KEY = 2, TOKEN = 4, SSH = 8, SSH_USER = 16, SSH_KEY = 32, CA = 64 };
+    static const struct {
+        unsigned int bit;
+        const char *flag;
+    } given[] = {
+        {REST, "--slurm.rest.endpoint=unix:/run/slurmrestd.sock"},
+        {KEY, "--slurm.rest.jwt-key-file="},
+        {TOKEN, "--slurm.rest.token-file="},
+        {SSH, "--slurm.ssh.address=login:22"},
+        {SSH_USER, "--slurm.ssh.admin-user=slurm"},
+        {SSH_KEY, "--slurm.ssh.private-key-file="},
+        {CA, "--slurm.rest.ca="},
+    };
+    static const struct {
+        const char *backend;
+        unsigned int bits;
+        const char *part; // of the only complaint; NULL: it runs
+    } cases[] = {
+        {"auto", REST | KEY, NULL},
+        {"auto", REST | TOKEN, NULL},
+        {"auto", SSH | SSH_USER | SSH_KEY, NULL},
+        {"auto", REST | KEY | CA | SSH | SSH_USER | SSH_KEY, NULL},
+        {"rest", REST | KEY, NULL},
+        {"rest", REST | KEY | SSH, NULL}, // SSH is not looked at
+        {"ssh", SSH | SSH_USER | SSH_KEY, NULL},
+        {"ssh", SSH | SSH_USER | SSH_KEY | REST, NULL},
+        {"auto", 0, "--slurm.rest.endpoint and --slurm.ssh.address are missing"},
+        {"auto", REST, "--slurm.rest.token-file: both are missing"},
+        {"auto", REST | KEY | TOKEN, "--slurm.rest.token-file: both are given"},
+        {"auto", KEY | SSH | SSH_USER | SSH_KEY, "--slurm.rest.endpoint is missing"},
+        {"auto", REST | KEY | SSH_USER | SSH_KEY, "--slurm.ssh.address is missing"},
+        {"auto", REST | KEY | SSH | SSH_USER, "--slurm.ssh.private-key-file is missing"},
+        {"rest", SSH | SSH_USER | SSH_KEY | KEY, "--slurm.rest.endpoint is missing"},
+        {"ssh", REST | KEY | SSH | SSH_KEY, "--slurm.ssh.admin-user is missing"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct run r;
+        run_begin(&r);
+        run_arg(&r, "--metascheduler.smart-contract=%s", ADDRESS_HEX);
+        run_arg(&r, "--eth.private-key-file=%s", path_in("secret0"));
+        run_arg(&r, "--slurm.backend=%s", cases[i].backend);
+        for (size_t n = 0; n < sizeof(given) / sizeof(given[0]); n++) {
+            if (!(cases[i].bits & given[n].bit)) continue;
+            bool is_file = given[n].flag[strlen(given[n].flag) - 1] == '=';
+            run_arg(&r, "%s%s", given[n].flag, is_file ? path_in("ssh0") : "");
+        }
+        run_load(&r);
+        if (!cases[i].part && r.result != OPTIONS_RUN) fail_msg("case %zu: %s", i, r.err);
+        if (cases[i].part) {
+            assert_usage(&r, cases[i].part);
+            assert_ptr_equal(strchr(r.err, '\n'), r.err + strlen(r.err) - 1);
+        }
         run_end(&r);
     }
 }
@@ -1289,6 +1369,7 @@ int main(void)
         cmocka_unit_test(every_option_refuses_bad_values),
         cmocka_unit_test(all_that_is_missing_is_listed),
         cmocka_unit_test(each_missing_one_is_named_alone),
+        cmocka_unit_test(ways_to_slurm),
         cmocka_unit_test(flags_are_parsed_strictly),
         cmocka_unit_test(a_stray_secret_is_not_shown),
         cmocka_unit_test(the_last_of_repeated_flags_counts),
