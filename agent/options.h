@@ -32,7 +32,7 @@ enum option_slurm_backend { // the words of --slurm.backend, in their order
     OPTION_SLURM_SSH,
 };
 
-/* The member's type by the table's type. Texts are never NULL once loaded: "" if not given. */
+/* The member's type by the table's type. A text that is not given is NULL. */
 #define OPTION_CTYPE_STRING        char *
 #define OPTION_CTYPE_BOOL          bool
 #define OPTION_CTYPE_U64           uint64_t

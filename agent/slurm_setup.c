@@ -14,7 +14,7 @@ static struct slurm_backend *make_rest(const struct options *o, struct error *er
         .admin_user = o->slurm_rest_admin_user,
     };
     const char *path = o->slurm_rest_jwt_key_file;
-    if (*path && secret_read_bytes(&rest.jwt_key, path, err) < 0) {
+    if (path && secret_read_bytes(&rest.jwt_key, path, err) < 0) {
         (void)error_prefix(err, "--slurm.rest.jwt-key-file");
         return NULL;
     }
@@ -64,8 +64,8 @@ static void log_change(void *ctx, bool over_ssh, const char *why)
 struct slurm_backend *
 slurm_setup(const struct options *o, struct buf *authorized_keys, struct error *err)
 {
-    bool over_rest = o->slurm_backend != OPTION_SLURM_SSH && *o->slurm_rest_endpoint;
-    bool over_ssh = o->slurm_backend != OPTION_SLURM_REST && *o->slurm_ssh_address;
+    bool over_rest = o->slurm_backend != OPTION_SLURM_SSH && o->slurm_rest_endpoint;
+    bool over_ssh = o->slurm_backend != OPTION_SLURM_REST && o->slurm_ssh_address;
     struct slurm_backend *rest = over_rest ? make_rest(o, err) : NULL;
     if (over_rest && !rest) return NULL;
     struct slurm_backend *ssh = over_ssh ? make_ssh(o, authorized_keys, err) : NULL;

@@ -359,10 +359,13 @@ static int verify(struct rest_backend *b,
 }
 
 /* No job is meant here: what Slurm says of "a job" is its verdict on this one. */
-static int as_submission(struct rest_backend *b, int rc, struct error *err)
+static int as_submission(struct rest_backend *b, int rc, size_t script_len, struct error *err)
 {
-    if (rc != ERR_NOTFOUND && rc != ERR_EXISTS) return as_order(b, rc, err);
+    if (rc != ERR_NOTFOUND && rc != ERR_EXISTS && rc != ERR_REFUSED) return as_order(b, rc, err);
     if (err) err->code = ERR_REFUSED;
+    // Slurm says so of a script above max_script_size; nothing else that we send can be too long.
+    if (err && strstr(err->text, "parameter too long"))
+        (void)error_prefix(err, "the script (%zu bytes) is larger than Slurm takes", script_len);
     return ERR_REFUSED;
 }
 
@@ -384,7 +387,7 @@ static int send_job(struct rest_backend *b,
     if (rc == 0) rc = rest_client_version(b->client, deadline_ms, &request.version, err);
     if (rc == 0) rc = rest_encode_submit(request.version, spec, script, &env, &body, err);
     if (rc == 0) rc = order(b, &request, deadline_ms, &text, &answer, err);
-    if (rc == 0) rc = as_submission(b, rest_decode_submit(&answer, id, err), err);
+    if (rc == 0) rc = as_submission(b, rest_decode_submit(&answer, id, err), script->len, err);
     buf_free(&body);
     buf_free(&text);
     return rc;
