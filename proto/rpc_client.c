@@ -318,11 +318,10 @@ static void stream_run(struct stream *s)
             grpc_completion_queue_next(s->k.cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
         unsigned int batch = (unsigned int)(uintptr_t)e.tag;
         s->active &= ~batch;
+        // The status is final, and gRPC fails a send that the server no longer reads.
         if (batch == STREAM_STATUS) s->over = true;
         if (batch == STREAM_SEND && !e.success) s->over = true; // the status will say why
         if (batch == STREAM_SEND && !s->over) stream_send(s);
-        // All is received: a message that the server does not care to read must not hold us up.
-        if (s->active == STREAM_SEND) (void)grpc_call_cancel(s->k.call, NULL);
     }
 }
 
