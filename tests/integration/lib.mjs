@@ -2,6 +2,7 @@
 // What the integration tests share: TAP, a grid with the agent on it, and the invariants of
 // doc/architecture.md that must hold after whatever happened.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Grid, CREDIT, sleep, waitFor } from '../devnet/grid.mjs';
 
@@ -15,7 +16,7 @@ export const test = (name, fn) => tests.push({ name, fn });
 
 export const newGrid = (options = {}) =>
     new Grid({
-        agent: join(build, 'deepsquare-agent'),
+        agent: process.env.AGENT_PROGRAM ?? join(build, 'deepsquare-agent'), // another build of it
         pluginDir: join(build, '.libs'),
         forwarder: join(build, 'deepsquare-forwarder'),
         ...options,
@@ -24,17 +25,23 @@ export const newGrid = (options = {}) =>
 // A short Slurm time-out: after a crash a submission may be tried again only when it is over.
 export const AGENT_ARGS = ['--slurm.timeout=3s', '--log.level=debug'];
 
+// Settings of a sanitizer that the agent may be built with (AGENT_PROGRAM).
+const AGENT_ENV = Object.fromEntries(
+    ['TSAN_OPTIONS', 'ASAN_OPTIONS', 'LSAN_OPTIONS', 'UBSAN_OPTIONS'].flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])),
+);
+
 /** Runs the tests one after the other on one grid; the agent runs at the start of each. */
 export async function runTests(options = {}) {
     const grid = newGrid(options);
     let failed = 0;
+    test('the log has no word of a sanitizer, a crash or a forbidden event', checkLog);
     console.log(`1..${tests.length}`);
     try {
         await grid.start();
         for (const [i, { name, fn }] of tests.entries()) {
             const began = Date.now();
             try {
-                if (!grid.agent.alive) await grid.startAgent({ args: AGENT_ARGS });
+                if (!grid.agent.alive) await startAgent(grid);
                 await fn(grid);
                 console.log(`ok ${i + 1} - ${name} (${Date.now() - began} ms)`);
             } catch (error) {
@@ -51,6 +58,15 @@ export async function runTests(options = {}) {
         await grid.stop().catch((error) => console.log(`# stop: ${error.message}`));
     }
     process.exit(failed ? 1 : 0);
+}
+
+/** All that every agent of this grid wrote. */
+async function checkLog(grid) {
+    await grid.agent.stop();
+    const log = readFileSync(join(grid.logDir, 'agent.log'), 'utf8');
+    assert.ok(log.includes('msg="stopping"'), 'the log is not what it was taken for');
+    const bad = log.split('\n').filter((line) => /Sanitizer|runtime error:|is not allowed in state|Assertion|stack smashing/.test(line));
+    assert.deepEqual(bad, []);
 }
 
 /** Minutes that the contract billed, from what it took. */
@@ -91,4 +107,4 @@ export async function killAgent(grid) {
     await waitFor('the agent is still alive', () => !grid.agent.alive, 5000);
 }
 
-export const startAgent = (grid, args = []) => grid.startAgent({ args: [...AGENT_ARGS, ...args] });
+export const startAgent = (grid, args = []) => grid.startAgent({ args: [...AGENT_ARGS, ...args], env: AGENT_ENV });
