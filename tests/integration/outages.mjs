@@ -30,6 +30,7 @@ test('slurmctld is restarted with events in the spool', async (grid) => {
     await startAgent(grid, ['--slurm.query-interval=60s']); // the plugin alone tells
     await finished(grid, id, 5);
     await grid.agent.waitLog(/-> ENDED.*says the plugin/, 1000, from);
+    await grid.agent.stop(); // the next test has one that asks each second
 });
 
 test('slurmctld is away while jobs are submitted', async (grid) => {
