@@ -167,7 +167,8 @@ int rest_client_send(struct rest_client *c,
     if (n < 0 || (size_t)n >= sizeof(url) || m < 0 || (size_t)m >= sizeof(name))
         return error_set(err, ERR_UNAVAILABLE, "slurmrestd: URL or user name is too long");
 
-    unsigned int life_s = r->once ? (unsigned int)((left_ms + 999) / 1000) + REST_LATE_S : 0;
+    // A token is good to the end of the second that it names.
+    unsigned int life_s = r->once ? (unsigned int)((left_ms + 999) / 1000) + REST_LATE_S - 1 : 0;
     int rc = rest_auth_header(c->auth, user, life_s, &token, err);
     if (rc == 0) {
         const char *headers[] = {

@@ -333,7 +333,7 @@ static int decode_node(const struct json_object *o, struct slurm_node *node, str
         (rc = jsonx_get_string(o, "gres", &gres, err)) < 0)
         return rc;
     if (!jsonx_find(o, "state")) return error_set(err, ERR_PROTO, "'state' is missing");
-    node->flags = flags_of(o, "state") | flags_of(o, "state_flags"); // the latter up to v0.0.39
+    node->flags = flags_of(o, "state") | flags_of(o, "state_flags"); // the latter up to v0.0.38
     if (gres_gpus(gres, &node->gpus) < 0)
         return error_set(err, ERR_PROTO, "'gres' is \"%.60s\"", gres);
     return 0;

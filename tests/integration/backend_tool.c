@@ -22,7 +22,7 @@
 
 enum { WORDS_MAX = 256, LINE_MAX_LEN = 8192 };
 
-static const char script[] = "#!/bin/sh\nsleep 1\n";
+static const char script[] = "#!/bin/sh\nsleep 1\nprintf '\377\376 \001\\t\303\251'\n";
 static long long timeout_ms = 10000;
 
 static const char *code_name(int code)

@@ -117,7 +117,7 @@ static bool serve_one(struct connection *c, char *head)
     size_t got;
     size_t head_len = read_head(c->fd, head, &got);
     if (head_len == 0) return false;
-    struct http_stub_request request = {.connection = c->number};
+    struct http_stub_request request = {.connection = c->number, .head = head};
     if (sscanf(head, "%15s %255s", request.method, request.path) != 2) return false;
     size_t body_len = content_length(head);
     char *body = malloc(body_len + 1);

@@ -18,6 +18,7 @@ struct http_stub_request {
     unsigned int connection; // 1 for the first
     char method[16];
     char path[256];
+    const char *head; // request line and headers; what was read of the body may follow
     const char *body; // NUL-terminated
     size_t body_len;
 };
