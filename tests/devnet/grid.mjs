@@ -5,7 +5,8 @@
 //   const grid = new Grid({ ...options });      see DEFAULTS below
 //   await grid.start();  ...  await grid.stop();
 //
-// Pieces: anvil, customerApi, munged, slurmctld, slurmd, slurmrestd, sshd, agent. Each has
+// Pieces: anvil, customerApi, munged, mariadb, slurmdbd, slurmctld, slurmd, slurmrestd, sshd, agent.
+// Each has
 //   await grid.slurmctld.start() .stop() .kill(signal = 'SIGKILL') .restart() .pause() .resume()
 //   .alive .pid .log() .logSize() .waitLog(/pattern/, timeoutMs, fromByte) .tail() .ended
 //   (customerApi is a part of this process and has start, stop, kill, alive, and what
@@ -29,6 +30,7 @@
 //   await grid.slurmJobOf(id) (by its name, the last one; undefined if none),
 //   await grid.waitSlurm(id, 'RUNNING', timeoutMs), await grid.outputOf(id) (what it printed),
 //   await grid.slurm.command(['scancel', '5'], { as }), grid.slurm.token('root') (for slurmrestd),
+//   await grid.slurm.accountedJobs() -> [{ JobID, JobName, State, ExitCode, User }] (of slurmdbd),
 //   grid.userOf('alice') -> { name, uid, gid, home }
 //
 // The agent: grid.agentArgs(), grid.agentEnv(); await grid.startAgent({ args, env, wait, wrapper })
@@ -60,6 +62,7 @@ const DEFAULTS = {
     join: true, // register and approve the provider
     slurm: true, // false: chain and customer API only
     slurmrestd: true,
+    slurmdbd: false, // accounting: a MariaDB and slurmdbd, some seconds more to start
     nodes: 1,
     cpus: 64, // of a node, pretended
     gpus: 4, // of a node, pretended
@@ -69,6 +72,7 @@ const DEFAULTS = {
 const CUSTOMERS = ['alice', 'bob', 'carol'];
 const ADMIN = 'gridadmin';
 const REST_USER = 'gridrest';
+const DATABASE_USER = 'griddb';
 const TLS_NAME = 'customer.devnet';
 const COLD = STATUS.slice(STATUS.indexOf('CANCELLED'));
 
@@ -155,6 +159,8 @@ export class Grid {
             startAnvil({ port: this.ports.anvil, dir: this.path('chain'), blockTime, chainId }),
         );
         this.munged = new Piece('munged', slurm('startMunged'));
+        this.mariadb = new Piece('mariadb', slurm('startMariadb'));
+        this.slurmdbd = new Piece('slurmdbd', slurm('startSlurmdbd'));
         this.slurmctld = new Piece('slurmctld', slurm('startSlurmctld'));
         this.slurmds = [];
         for (let i = 1; i <= this.options.nodes; i++)
@@ -184,6 +190,7 @@ export class Grid {
 
     async choosePorts() {
         const names = ['anvil', 'customerApi', 'slurmctld', 'slurmrestd', 'sshd', 'agent'];
+        if (this.options.slurmdbd) names.push('slurmdbd');
         const free = await freePorts(names.length);
         this.ports = Object.fromEntries(names.map((name, i) => [name, free[i]]));
         // The nodes' ports are a range; below freePorts(), and in a namespace that is ours alone.
@@ -227,7 +234,8 @@ export class Grid {
         const { nodes, cpus, gpus, slurmConf, pluginDir, forwarder } = this.options;
         const chain = new Chain(this.rpcUrl, {}); // for the addresses: it is not called
         const customers = CUSTOMERS.map((who) => chain.wallets[who].address.toLowerCase());
-        this.users = await createUsers(this.dir, [ADMIN, REST_USER, ...customers]);
+        const services = this.options.slurmdbd ? [REST_USER, DATABASE_USER] : [REST_USER];
+        this.users = await createUsers(this.dir, [ADMIN, ...services, ...customers]);
         this.slurm = new SlurmCluster({
             dir: this.dir,
             ports: this.ports,
@@ -239,9 +247,16 @@ export class Grid {
             cpus,
             gpus,
             extraConf: slurmConf,
+            accounting: this.options.slurmdbd ? { databaseUser: DATABASE_USER, customers } : null,
         });
         await this.slurm.prepare();
         await this.munged.start();
+        if (this.options.slurmdbd) {
+            await this.mariadb.start();
+            await this.slurmdbd.start();
+            await this.slurm.addAccounts();
+            onStep('accounting: MariaDB and slurmdbd');
+        }
         await this.slurmctld.start();
         await Promise.all([
             ...this.slurmds.map((slurmd) => slurmd.start()),
@@ -258,6 +273,8 @@ export class Grid {
             [this.sshd, this.slurmrestd, ...this.slurmds].map((piece) => piece.stop()),
         );
         await this.slurmctld.stop();
+        await this.slurmdbd.stop();
+        await this.mariadb.stop();
         await this.munged.stop();
         await this.customerApi?.stop();
         await this.anvil.stop();

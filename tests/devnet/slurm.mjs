@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// A Slurm cluster of one machine: munged, slurmctld, slurmd, slurmrestd, and the sshd of its login
-// node, with all files in one directory. Each start*() returns a running Program.
+// A Slurm cluster of one machine: munged, slurmctld, slurmd, slurmrestd, the sshd of its login node,
+// and slurmdbd with its database if asked for, with all files in one directory. Each start*() returns a running Program.
 import { createHmac, randomBytes } from 'node:crypto';
 import {
     chmodSync,
@@ -31,9 +31,12 @@ export class SlurmCluster {
      * dir: where everything goes. ports: { slurmctld, slurmd, slurmrestd, sshd }. users: a Map with
      * the admin (SlurmUser), the user of slurmrestd and the customers. plugins: { dir, forwarder,
      * agentPort } or null; dir holds jobcomp_deepsquare.so. nodes: slurmd programs to start.
+     * accounting: { databaseUser, customers } or null for none (ports.slurmdbd then is not needed).
      */
-    constructor({ dir, ports, users, admin, restUser, plugins, nodes, cpus, gpus, extraConf }) {
+    constructor({ admin, restUser, plugins, accounting, ...rest }) {
+        const { dir, ports, users, nodes, cpus, gpus, extraConf } = rest;
         Object.assign(this, { dir, ports, users, nodes, cpus, gpus, extraConf });
+        this.accounting = accounting;
         this.admin = users.get(admin);
         this.restUser = users.get(restUser);
         this.plugins = plugins;
@@ -73,6 +76,7 @@ export class SlurmCluster {
         await this.makeGpus();
         this.copyPlugins();
         this.writeConf();
+        if (this.accounting) await this.prepareDatabase();
         await this.prepareSsh();
     }
 
@@ -111,6 +115,14 @@ export class SlurmCluster {
                   `JobCompParams=forwarder=${this.forwarder}`,
               ]
             : ['JobCompType=jobcomp/none'];
+        const accounting = this.accounting
+            ? [
+                  'AccountingStorageType=accounting_storage/slurmdbd',
+                  'AccountingStorageHost=127.0.0.1',
+                  `AccountingStoragePort=${this.ports.slurmdbd}`,
+                  `AccountingStoragePass=${p('munge', 'munge.socket')}`, // not of AuthInfo
+              ]
+            : ['AccountingStorageType=accounting_storage/none'];
         const names = this.nodes > 1 ? `n[1-${this.nodes}]` : 'n1';
         const range = this.nodes > 1 ? `[${slurmd}-${slurmd + this.nodes - 1}]` : slurmd;
         const gres = this.gpus > 0 ? ` Gres=gpu:${this.gpus}` : '';
@@ -128,7 +140,7 @@ export class SlurmCluster {
             'ProctrackType=proctrack/linuxproc',
             'TaskPlugin=task/none',
             'JobAcctGatherType=jobacct_gather/none',
-            'AccountingStorageType=accounting_storage/none',
+            ...accounting,
             'SelectType=select/cons_tres',
             'SelectTypeParameters=CR_Core_Memory',
             'SchedulerType=sched/backfill',
@@ -162,6 +174,43 @@ export class SlurmCluster {
         // No cgroups: the plugin for v1 touches none unless asked, that for v2 makes some of its
         // own in the machine's tree, which the namespaces do not hide.
         writeFileSync(p('etc', 'cgroup.conf'), 'CgroupPlugin=cgroup/v1\n');
+    }
+
+    // The database is reached by its socket alone, whose peers it knows by their Unix users.
+    async prepareDatabase() {
+        const owner = this.users.get(this.accounting.databaseUser);
+        mkdirSync(this.path('db'));
+        chownSync(this.path('db'), owner.uid, owner.gid);
+        await runOk([
+            ...['mariadb-install-db', '--no-defaults', '--skip-test-db'],
+            ...[`--datadir=${this.path('db', 'data')}`, `--user=${owner.name}`],
+            `--auth-root-socket-user=${owner.name}`,
+        ]);
+        const { name } = this.admin;
+        const sql = [
+            'CREATE DATABASE IF NOT EXISTS slurm;',
+            `CREATE USER IF NOT EXISTS ${name}@localhost IDENTIFIED VIA unix_socket;`,
+            `GRANT ALL ON slurm.* TO ${name}@localhost;`,
+        ];
+        writeFileSync(this.path('etc', 'database.sql'), `${sql.join('\n')}\n`);
+        const lines = [
+            'AuthType=auth/munge',
+            `AuthInfo=socket=${this.path('munge', 'munge.socket')}`,
+            'DbdAddr=127.0.0.1',
+            'DbdHost=localhost',
+            `DbdPort=${this.ports.slurmdbd}`,
+            `SlurmUser=${name}`,
+            'DebugLevel=info',
+            `PidFile=${this.path('run', 'slurmdbd.pid')}`,
+            `PluginDir=${systemPlugins()}`,
+            'StorageType=accounting_storage/mysql',
+            'StorageHost=localhost',
+            `StorageUser=${name}`,
+            'StorageLoc=slurm',
+        ];
+        const conf = this.path('etc', 'slurmdbd.conf');
+        writeFileSync(conf, `${lines.join('\n')}\n`, { mode: 0o600 });
+        chownSync(conf, this.admin.uid, this.admin.gid);
     }
 
     async prepareSsh() {
@@ -229,6 +278,42 @@ export class SlurmCluster {
             () => munged.alive && run(['munge', '-n', '-S', socket]).then(good),
         );
         return munged;
+    }
+
+    async startMariadb() {
+        const argv = ['/usr/sbin/mariadbd', '--no-defaults', '--skip-networking'];
+        argv.push(`--user=${this.accounting.databaseUser}`, '--skip-name-resolve');
+        argv.push(`--datadir=${this.path('db', 'data')}`, `--socket=${this.databaseSocket}`);
+        argv.push(`--pid-file=${this.path('db', 'mariadb.pid')}`);
+        argv.push(`--init-file=${this.path('etc', 'database.sql')}`);
+        const mariadb = this.program('mariadb', argv);
+        await this.waitUp(mariadb, () => mariadb.log().includes('ready for connections'));
+        return mariadb;
+    }
+
+    get databaseSocket() {
+        return this.path('db', 'mariadb.socket');
+    }
+
+    // Like slurmctld it goes by argv[0]; as root it would become SlurmUser only where it forks.
+    async startSlurmdbd() {
+        const { uid, gid } = this.admin;
+        const argv = ['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups'];
+        argv.push('/usr/sbin/slurmdbd', '-D');
+        const env = { MYSQL_UNIX_PORT: this.databaseSocket };
+        const slurmdbd = this.program('slurmdbd', argv, { env });
+        await this.waitUp(slurmdbd, () => listens(this.ports.slurmdbd));
+        return slurmdbd;
+    }
+
+    /** The cluster, and the customers with an account of it; before slurmctld is started. */
+    async addAccounts() {
+        const add = (...words) =>
+            runOk(['sacctmgr', '--immediate', 'add', ...words], { env: this.env });
+        await add('cluster', 'devnet');
+        await add('account', 'grid', 'cluster=devnet');
+        await add('user', this.accounting.customers.join(','), 'account=grid');
+        await add('user', this.admin.name, 'account=grid', 'AdminLevel=Admin');
     }
 
     // The name in argv[0] must be slurmctld: Slurm asks it which daemon it is.
@@ -319,6 +404,21 @@ export class SlurmCluster {
             .split('\n')
             .filter((line) => line.startsWith('JobId='))
             .map(parseJob);
+    }
+
+    /** All jobs that slurmdbd knows, also those that have left slurmctld's memory. */
+    async accountedJobs() {
+        const names = ['JobID', 'State', 'ExitCode', 'User', 'JobName'];
+        const argv = ['sacct', '--allusers', '--allocations', '--duplicates', '--parsable2'];
+        argv.push('--noheader', '--starttime=now-1days', `--format=${names.join()}`);
+        const text = await runOk(argv, { env: this.env });
+        return text
+            .split('\n')
+            .filter(Boolean)
+            .map((line) => {
+                const fields = line.split('|');
+                return Object.fromEntries(names.map((name, i) => [name, fields[i]]));
+            });
     }
 }
 
