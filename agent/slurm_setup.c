@@ -36,6 +36,7 @@ make_ssh(const struct options *o, struct buf *authorized_keys, struct error *err
         .scancel = o->slurm_cancel,
         .squeue = o->slurm_squeue,
         .scontrol = o->slurm_control,
+        .sacct = o->slurm_sacct,
         .connect_timeout_ms = o->slurm_timeout_ms,
     };
     if (ssh.insecure)

@@ -75,8 +75,12 @@ struct slurm_backend_ops {
                   uint64_t *id,
                   struct error *err);
     /*
-     * The job of that name and user that carries our mark, in any state that the queue still knows;
-     * of several the newest. 0 found, ERR_NOTFOUND none (Slurm answered), else unknown.
+     * The job of that name and user that carries our mark, in any state; of several the newest. The
+     * queue is asked first; of a job that has left it (MinJobAge after its end), accounting, if the
+     * cluster has slurmdbd: there a job without a comment counts too, since most clusters store
+     * none. 0 found; ERR_NOTFOUND none: the queue has answered, and accounting, up to date, where
+     * there is one (it has not the job if that never became eligible, or is older than 30 days);
+     * else unknown, also when slurmdbd is down.
      */
     int (*find)(struct slurm_backend *b,
                 const char *name,
@@ -85,8 +89,10 @@ struct slurm_backend_ops {
                 struct slurm_job *job,
                 struct error *err);
     /*
-     * All of `ids` in one request. Fills jobs[0..*found) (at least `count` slots) in any order;
-     * those that the queue does not know are left out.
+     * All of `ids` in one request of the queue, and those that have left it in one of accounting,
+     * of which only ends count. Fills jobs[0..*found) (at least `count` slots) in any order; left
+     * out is what the queue does not know and accounting has no end of (yet), or what it does not
+     * know while accounting cannot be asked: that alone is no failure.
      */
     int (*query)(struct slurm_backend *b,
                  const uint64_t *ids,

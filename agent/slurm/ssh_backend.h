@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Slurm over SSH: sbatch and scancel as the job's user, squeue and scontrol as the admin user, on
- * the login node (agent/slurm/remote.h tells what runs there). The login node needs /bin/sh, env,
- * timeout, sed and getent in its users' PATH. The admin user must see all jobs and be allowed to
- * raise time limits (a Slurm operator).
+ * Slurm over SSH: sbatch and scancel as the job's user, squeue, scontrol, sacct and sdiag (from
+ * where sacct is) as the admin user, on the login node (agent/slurm/remote.h tells what runs
+ * there). The login node needs /bin/sh, env, timeout, sed and getent in its users' PATH. The admin
+ * user must see all jobs and be allowed to raise time limits (a Slurm operator).
  */
 #ifndef SLURM_SSH_BACKEND_H
 #define SLURM_SSH_BACKEND_H
@@ -18,7 +18,8 @@ struct slurm_ssh_options {
     struct secret private_key; // base64 on one line; copied
     const char *known_hosts;   // NULL or "": ~/.ssh/known_hosts and the system's
     bool insecure;             // any host key will do (the caller warns)
-    const char *sbatch, *scancel, *squeue, *scontrol; // on the login node; NULL: by its PATH
+    const char *sbatch, *scancel, *squeue, *scontrol,
+        *sacct; // on the login node; NULL: by its PATH
     long long connect_timeout_ms;
     /* For tests; 0: SSH_POOL_IDLE_MS. */
     long long idle_ms;

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What has left the queue is found in accounting: slurmctld forgets jobs two seconds after their
+// end here, and no plugin tells of ends, so that the agent has to ask.
+import { assert, killAgent, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
+
+const ending = (seconds, code) => ({ script: `#!/bin/sh\nsleep ${seconds}\nexit ${code}\n` });
+
+const inState = (grid, id, state, from = 0) =>
+    grid.agent.waitLog(new RegExp(`-> ${state}\\b.*${id}`), 20000, from);
+
+const accounted = async (grid, id) =>
+    (await grid.slurm.accountedJobs()).filter((job) => job.JobName === id);
+
+const left = (grid, id) =>
+    waitFor(`${id} is still in the queue`, async () => !(await grid.slurmJobOf(id)), 60000, 200);
+
+/** Kills the agent when slurmctld has its request, which is answered to nobody; the job runs. */
+async function loseAnswer(grid, request) {
+    const from = grid.agent.logSize();
+    grid.customerApi.hang(1);
+    const id = await grid.requestJob(request);
+    await inState(grid, id, 'CLAIMED', from);
+    grid.slurmctld.pause();
+    grid.customerApi.release();
+    await inState(grid, id, 'SUBMITTING', from);
+    await sleep(1000);
+    await killAgent(grid);
+    grid.slurmctld.resume();
+    await waitFor(`${id} did not get into the queue`, () => grid.slurmJobOf(id), 10000, 50);
+    return id;
+}
+
+/** The end on chain, and one Slurm job for it ever. */
+async function finish(grid, id, status, exitCode) {
+    const job = await grid.waitStatus(id, status, 60000);
+    assert.equal(Number(job.exitCode), exitCode);
+    const moves = (await grid.events({ name: 'JobTransitionEvent', jobId: id })).map((e) => Number(e.args._to));
+    assert.equal(moves.filter((to) => to >= 4).length, 1, `final transitions: ${moves}`);
+    await waitFor(`not one Slurm job in accounting for ${id}`, async () => (await accounted(grid, id)).length === 1);
+    assert.equal(await grid.slurmJobOf(id), undefined);
+}
+
+test('a submission whose answer is lost, and whose job is over and forgotten', async (grid) => {
+    const id = await loseAnswer(grid, ending(1, 3));
+    await left(grid, id);
+    await startAgent(grid);
+    await finish(grid, id, 'FAILED', 3);
+    assert.match(grid.agent.log(), new RegExp(`-> SUBMITTED\\b.*${id}`));
+});
+
+test('jobs that end and are forgotten while the agent is down', async (grid) => {
+    const ids = [];
+    for (const code of [5, 0]) ids.push(await grid.requestJob(ending(4, code)));
+    const killed = await grid.requestJob({ script: '#!/bin/sh\nsleep 4\nkill -9 $$\n' });
+    for (const id of [...ids, killed]) await grid.waitStatus(id, 'RUNNING', 20000);
+    await killAgent(grid);
+    for (const id of [...ids, killed]) await left(grid, id);
+    await startAgent(grid);
+    await finish(grid, ids[0], 'FAILED', 5);
+    await finish(grid, ids[1], 'FINISHED', 0);
+    await finish(grid, killed, 'FAILED', 128 + 9);
+});
+
+test('slurmdbd is down: what cannot be looked up waits', async (grid) => {
+    await grid.slurmdbd.kill('SIGKILL');
+    const id = await loseAnswer(grid, ending(1, 3));
+    await left(grid, id);
+    await startAgent(grid);
+    await grid.agent.waitLog(/Problem talking to the database|slurmdbd|sacct/, 20000);
+    await sleep(5000);
+    assert.equal(await grid.slurmJobOf(id), undefined, 'it was submitted again');
+    assert.equal(await grid.chain.status(id), 'META_SCHEDULED'.length ? (await grid.job(id)).status : '');
+    await grid.slurmdbd.start();
+    await finish(grid, id, 'FAILED', 3);
+});
+
+await runTests({ slurmdbd: true, slurmrestd: false, pluginDir: undefined, slurmConf: ['MinJobAge=2'] });
