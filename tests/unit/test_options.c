@@ -545,6 +545,7 @@ static void the_reference_names_are_all_there(void **state)
         {"sbatch.tls.insecure", "SBATCH_TLS_INSECURE", "false"},
         {"slurm.partition", "SLURM_PARTITION", "main"},
         {"slurm.info", "SLURM_SINFO_PATH", "/usr/bin/sinfo"},
+        {"slurm.sacct", "SLURM_SACCT_PATH", "/usr/bin/sacct"},
         {"public-address", "PUBLIC_ADDRESS", "supervisor.example.com:3000"},
         {"trace", "TRACE", "false"},
     };
