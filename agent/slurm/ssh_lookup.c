@@ -16,7 +16,7 @@ enum {
     QUERY_IDS_MAX = 1000, // per squeue: 11 KB of command line, 700 KB of answer
     FIND_JOBS_MAX = 1000, // of one name and user; more is a user's mischief
     RECORDS_PER_JOB = 4,  // of sacct: one, and one more for each time the job was resized
-    FLUSH_TRIES = 5,      // a second in all, in which a healthy slurmdbd has been even once
+    FLUSH_TRIES = 3,      // a slurmdbd in order has caught up at one of these moments
     FLUSH_PAUSE_MS = 250,
 };
 
@@ -191,11 +191,13 @@ static int find_in_accounting(struct ssh_backend *b,
     ssh_args_add(&args, "--user=%s", user);
     ssh_args_add(&args, "--name=%s", name);
     int rc = ask_sacct(b, &args, FIND_JOBS_MAX, deadline_ms, &result, &at, err);
-    if (rc < 0) return rc;
+    if (rc == ERR_NOTFOUND) return rc;
+    if (rc < 0) goto out;
     // Comments are seldom stored: one that is must be ours, none says nothing.
     rc = pick(at, sacct_next, name, true, job, err);
     ssh_result_free(&result);
-    if (rc != ERR_NOTFOUND || flushed >= 0) return rc;
+out:
+    if (rc >= 0 || flushed >= 0) return rc;
     if (err) *err = unflushed;
     return flushed;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What has left the queue is found in accounting: slurmctld forgets jobs two seconds after their
 // end here, and no plugin tells of ends, so that the agent has to ask.
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { assert, killAgent, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
 
 const ending = (seconds, code) => ({ script: `#!/bin/sh\nsleep ${seconds}\nexit ${code}\n` });
@@ -13,17 +14,29 @@ const accounted = async (grid, id) =>
     (await grid.slurm.accountedJobs()).filter((job) => job.JobName === id);
 
 const left = (grid, id) =>
-    waitFor(`${id} is still in the queue`, async () => !(await grid.slurmJobOf(id)), 60000, 200);
+    waitFor(`${id} is still in the queue`, async () => !(await grid.slurmJobOf(id)), 90000, 200);
 
-/** Kills the agent when Slurm has its job, of which nobody has told it. */
-async function loseAnswer(grid, request) {
+// An sbatch that tells when it is called, waits to be let go, and keeps Slurm's answer to itself.
+const MUTE_SBATCH = `#!/bin/sh
+touch "$HOME/sbatch-called"
+until [ -e "$HOME/sbatch-go" ]; do sleep 0.05; done
+/usr/bin/sbatch "$@" > /dev/null
+sleep 60
+`;
+
+/** Kills the agent when Slurm has its job, of which nobody has told it. before(): before sbatch. */
+async function loseAnswer(grid, customer, request, before = () => {}) {
     const mute = grid.path('etc', 'mute-sbatch');
-    writeFileSync(mute, '#!/bin/sh\n/usr/bin/sbatch "$@" > /dev/null\nsleep 60\n');
+    writeFileSync(mute, MUTE_SBATCH);
     chmodSync(mute, 0o755);
     await killAgent(grid);
-    await startAgent(grid, [`--slurm.batch=${mute}`]);
-    const id = await grid.requestJob(request);
-    await waitFor(`${id} did not get into the queue`, () => grid.slurmJobOf(id), 20000, 50);
+    await startAgent(grid, [`--slurm.batch=${mute}`, '--slurm.timeout=10s']);
+    const { home } = grid.userOf(customer);
+    const id = await grid.requestJob({ ...request, customer });
+    await waitFor('sbatch is not called', () => existsSync(join(home, 'sbatch-called')), 20000);
+    await before();
+    writeFileSync(join(home, 'sbatch-go'), '');
+    await waitFor(`${id} did not get into the queue`, () => grid.slurmJobOf(id), 8000, 50);
     await killAgent(grid);
     assert.doesNotMatch(grid.agent.log(), /-> SUBMITTED/);
     return id;
@@ -40,7 +53,7 @@ async function finish(grid, id, status, exitCode) {
 }
 
 test('a submission whose answer is lost, and whose job is over and forgotten', async (grid) => {
-    const id = await loseAnswer(grid, ending(1, 3));
+    const id = await loseAnswer(grid, 'alice', ending(1, 3));
     await left(grid, id);
     await startAgent(grid);
     await finish(grid, id, 'FAILED', 3);
@@ -61,11 +74,10 @@ test('jobs that end and are forgotten while the agent is down', async (grid) => 
 });
 
 test('slurmdbd is down: what cannot be looked up waits', async (grid) => {
-    await grid.slurmdbd.kill('SIGKILL');
-    const id = await loseAnswer(grid, ending(1, 3));
+    const id = await loseAnswer(grid, 'bob', ending(1, 3), () => grid.slurmdbd.kill('SIGKILL'));
     await left(grid, id);
     await startAgent(grid);
-    await grid.agent.waitLog(/Problem talking to the database|slurmdbd|sacct/, 20000);
+    await grid.agent.waitLog(/submit: .*(Problem talking to the database|wait for slurmdbd)/, 20000);
     await sleep(5000);
     assert.equal(await grid.slurmJobOf(id), undefined, 'it was submitted again');
     await grid.slurmdbd.start();
