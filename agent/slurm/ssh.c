@@ -353,6 +353,16 @@ static void keep(struct buf *b, const void *data, size_t len, bool *truncated)
     (void)buf_put(b, data, len);
 }
 
+/* Take the packets that have come, for the callbacks: they are told the exit status. */
+static void take_exit_status(ssh_channel channel)
+{
+#if LIBSSH_VERSION_INT >= SSH_VERSION_INT(0, 11, 0)
+    (void)ssh_channel_get_exit_state(channel, NULL, NULL, NULL);
+#else
+    (void)ssh_channel_get_exit_status(channel);
+#endif
+}
+
 /* Read what has come. 1 if anything moved, 0, or ERR_IO. */
 static int receive_some(struct run *r)
 {
@@ -370,7 +380,7 @@ static int receive_some(struct run *r)
     }
     if (moved || r->exited) return moved;
     // At end of file the reads above take no more packets, and the exit status is one.
-    if (ssh_channel_is_eof(r->channel)) (void)ssh_channel_get_exit_status(r->channel);
+    if (ssh_channel_is_eof(r->channel)) take_exit_status(r->channel);
     return r->exited;
 }
 
