@@ -44,6 +44,7 @@ import { loadContracts } from './build-contracts.mjs';
 import { CREDIT, Chain, PRICES, STATUS, startAnvil } from './chain.mjs';
 import { CustomerApi, ScriptStore } from './customer-api.mjs';
 import { Program, freePorts, runOk, sleep, waitFor } from './process.mjs';
+import { mountRoot } from './root.mjs';
 import { SlurmCluster } from './slurm.mjs';
 import { createUsers } from './users.mjs';
 
@@ -67,6 +68,7 @@ const DEFAULTS = {
     cpus: 64, // of a node, pretended
     gpus: 4, // of a node, pretended
     slurmConf: [], // more lines of slurm.conf
+    slurmRoot: '', // a root directory to run Slurm and sshd in, such as trixie-root's
 };
 
 const CUSTOMERS = ['alice', 'bob', 'carol'];
@@ -231,7 +233,7 @@ export class Grid {
 
     async startSlurmSide(onStep) {
         if (!this.options.slurm) return;
-        const { nodes, cpus, gpus, slurmConf, pluginDir, forwarder } = this.options;
+        const { nodes, cpus, gpus, slurmConf, slurmRoot, pluginDir, forwarder } = this.options;
         const chain = new Chain(this.rpcUrl, {}); // for the addresses: it is not called
         const customers = CUSTOMERS.map((who) => chain.wallets[who].address.toLowerCase());
         const services = this.options.slurmdbd ? [REST_USER, DATABASE_USER] : [REST_USER];
@@ -248,6 +250,7 @@ export class Grid {
             gpus,
             extraConf: slurmConf,
             accounting: this.options.slurmdbd ? { databaseUser: DATABASE_USER, customers } : null,
+            root: slurmRoot && (await mountRoot(this.dir, slurmRoot)),
         });
         await this.slurm.prepare();
         await this.munged.start();
@@ -345,6 +348,7 @@ export class Grid {
                 admin: ADMIN,
                 restUser: REST_USER,
                 nodes: options.nodes,
+                root: options.slurmRoot && join(dir, 'root', 'tree'),
             });
         return grid;
     }

@@ -15,13 +15,26 @@ import {
 import { basename, join } from 'node:path';
 import { Program, run, runOk, waitFor } from './process.mjs';
 
+// What slurmrestd is to serve: without slurmdbd it must be told to leave out slurmdbd's part.
+const REST_OLD = ['-s', 'v0.0.36,v0.0.37,v0.0.38'];
+const REST_NEW = ['-s', 'slurmctld'];
+
+// What newer releases do by default, and no longer have a name for.
+const DEFAULTS_NAMED = [
+    'TaskPlugin=task/none',
+    'JobAcctGatherType=jobacct_gather/none',
+    'AccountingStorageType=accounting_storage/none',
+    'SwitchType=switch/none',
+    'JobCompType=jobcomp/none',
+];
+
 // Slurm's own defaults wait up to a minute for what a test wants to see at once.
 const FAST = 'sched_min_interval=0,sched_interval=1,batch_sched_delay=0,bf_interval=1';
 
-function systemPlugins() {
-    for (const arch of readdirSync('/usr/lib')) {
+function systemPlugins(root) {
+    for (const arch of readdirSync(join(root, '/usr/lib'))) {
         const dir = `/usr/lib/${arch}/slurm-wlm`;
-        if (existsSync(dir)) return dir;
+        if (existsSync(join(root, dir))) return dir;
     }
     throw new Error('no Slurm plugins in /usr/lib/*/slurm-wlm: run tests/devnet/install');
 }
@@ -32,10 +45,11 @@ export class SlurmCluster {
      * the admin (SlurmUser), the user of slurmrestd and the customers. plugins: { dir, forwarder,
      * agentPort } or null; dir holds jobcomp_deepsquare.so. nodes: slurmd programs to start.
      * accounting: { databaseUser, customers } or null for none (ports.slurmdbd then is not needed).
+     * root: a root directory to run it all in (root.mjs mounts one); none: this machine's.
      */
     constructor({ admin, restUser, plugins, accounting, ...rest }) {
-        const { dir, ports, users, nodes, cpus, gpus, extraConf } = rest;
-        Object.assign(this, { dir, ports, users, nodes, cpus, gpus, extraConf });
+        const { dir, ports, users, nodes, cpus, gpus, extraConf, root } = rest;
+        Object.assign(this, { dir, ports, users, nodes, cpus, gpus, extraConf, root });
         this.accounting = accounting;
         this.admin = users.get(admin);
         this.restUser = users.get(restUser);
@@ -50,8 +64,22 @@ export class SlurmCluster {
         return join(this.dir, ...parts);
     }
 
+    /** The command as it is run in the root, by root or by a user. */
+    inRoot(argv, { uid, gid, home = '/' } = {}) {
+        if (!this.root) return argv;
+        const who = uid === undefined ? [] : [`--userspec=${uid}:${gid}`, '--groups='];
+        return ['chroot', ...who, this.root, 'env', '-C', home, ...argv];
+    }
+
+    /** Runs a Slurm command as root. */
+    run(argv) {
+        return run(this.inRoot(argv), { env: this.env });
+    }
+
     /** Writes keys and configuration. */
     async prepare() {
+        const { stdout } = await this.run(['/usr/sbin/slurmctld', '-V']); // "slurm-wlm 22.05.8"
+        this.isNew = Number(/ (\d+)\./.exec(stdout)?.[1]) >= 24;
         for (const name of [
             'etc',
             'state',
@@ -114,7 +142,7 @@ export class SlurmCluster {
                   `JobCompLoc=127.0.0.1:${this.plugins.agentPort}`,
                   `JobCompParams=forwarder=${this.forwarder}`,
               ]
-            : ['JobCompType=jobcomp/none'];
+            : [];
         const accounting = this.accounting
             ? [
                   'AccountingStorageType=accounting_storage/slurmdbd',
@@ -122,10 +150,12 @@ export class SlurmCluster {
                   `AccountingStoragePort=${this.ports.slurmdbd}`,
                   `AccountingStoragePass=${p('munge', 'munge.socket')}`, // not of AuthInfo
               ]
-            : ['AccountingStorageType=accounting_storage/none'];
+            : [];
         const names = this.nodes > 1 ? `n[1-${this.nodes}]` : 'n1';
         const range = this.nodes > 1 ? `[${slurmd}-${slurmd + this.nodes - 1}]` : slurmd;
         const gres = this.gpus > 0 ? ` Gres=gpu:${this.gpus}` : '';
+        const key = (line) => line.split('=')[0];
+        const set = (line) => [...jobcomp, ...this.extraConf].some((own) => key(own) === key(line));
         const lines = [
             'ClusterName=devnet',
             'SlurmctldHost=localhost(127.0.0.1)',
@@ -138,14 +168,11 @@ export class SlurmCluster {
             `AuthAltParameters=jwt_key=${this.jwtKey}`,
             'CredType=cred/munge',
             'ProctrackType=proctrack/linuxproc',
-            'TaskPlugin=task/none',
-            'JobAcctGatherType=jobacct_gather/none',
             ...accounting,
             'SelectType=select/cons_tres',
             'SelectTypeParameters=CR_Core_Memory',
             'SchedulerType=sched/backfill',
             `SchedulerParameters=${FAST}`,
-            'SwitchType=switch/none',
             'MpiDefault=none',
             'ReturnToService=2',
             `StateSaveLocation=${p('state')}`,
@@ -155,7 +182,7 @@ export class SlurmCluster {
             'SlurmctldDebug=info',
             'SlurmdDebug=info',
             'SlurmdParameters=config_overrides',
-            `PluginDir=${own}${systemPlugins()}`,
+            `PluginDir=${own}${systemPlugins(this.root ?? '/')}`,
             `PlugStackConfig=${p('etc', 'plugstack.conf')}`,
             'MailProg=/bin/true',
             'KillWait=2',
@@ -163,6 +190,7 @@ export class SlurmCluster {
             'MinJobAge=3600',
             'MaxJobCount=200000',
             ...(this.gpus > 0 ? ['GresTypes=gpu'] : []),
+            ...(this.isNew ? [] : DEFAULTS_NAMED.filter((line) => !set(line))),
             ...jobcomp,
             ...this.extraConf,
             `NodeName=${names} NodeHostname=localhost NodeAddr=127.0.0.1 Port=${range} ` +
@@ -173,7 +201,8 @@ export class SlurmCluster {
         writeFileSync(p('etc', 'plugstack.conf'), '');
         // No cgroups: the plugin for v1 touches none unless asked, that for v2 makes some of its
         // own in the machine's tree, which the namespaces do not hide.
-        writeFileSync(p('etc', 'cgroup.conf'), 'CgroupPlugin=cgroup/v1\n');
+        const cgroup = this.isNew ? 'disabled' : 'cgroup/v1';
+        writeFileSync(p('etc', 'cgroup.conf'), `CgroupPlugin=${cgroup}\n`);
     }
 
     // The database is reached by its socket alone, whose peers it knows by their Unix users.
@@ -262,7 +291,7 @@ export class SlurmCluster {
 
     program(name, argv, { env = {}, umask } = {}) {
         const logPath = join(this.logDir, `${name}.log`);
-        return new Program(name, argv, { logPath, env: { ...this.env, ...env }, umask });
+        return new Program(name, this.inRoot(argv), { logPath, env: { ...this.env, ...env }, umask });
     }
 
     async startMunged() {
@@ -275,7 +304,7 @@ export class SlurmCluster {
         const socket = file('munge.socket');
         await waitFor(
             'munged',
-            () => munged.alive && run(['munge', '-n', '-S', socket]).then(good),
+            () => munged.alive && this.run(['munge', '-n', '-S', socket]).then(good),
         );
         return munged;
     }
@@ -321,7 +350,7 @@ export class SlurmCluster {
         const argv = ['/usr/sbin/slurmctld', '-D', '-f', this.conf];
         const slurmctld = this.program('slurmctld', argv, { umask: 0o022 });
         await this.waitUp(slurmctld, async () =>
-            good(await run(['scontrol', 'ping'], { env: this.env })),
+            good(await this.run(['scontrol', 'ping'])),
         );
         return slurmctld;
     }
@@ -331,9 +360,7 @@ export class SlurmCluster {
         const argv = ['/usr/sbin/slurmd', '-D', '-N', node, '-f', this.conf];
         const slurmd = this.program(`slurmd-${node}`, argv, { umask: 0o022 });
         await this.waitUp(slurmd, async () => {
-            const { stdout } = await run(['sinfo', '-h', '-n', node, '-o', '%T'], {
-                env: this.env,
-            });
+            const { stdout } = await this.run(['sinfo', '-h', '-n', node, '-o', '%T']);
             return /^(idle|mixed|allocated)\s*$/m.test(stdout);
         });
         return slurmd;
@@ -343,7 +370,8 @@ export class SlurmCluster {
     async startSlurmrestd() {
         const { uid, gid } = this.restUser;
         const argv = ['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups'];
-        argv.push('/usr/sbin/slurmrestd', '-s', 'v0.0.36,v0.0.37,v0.0.38', '-a', 'rest_auth/jwt');
+        argv.push('/usr/sbin/slurmrestd', ...(this.isNew ? REST_NEW : REST_OLD));
+        argv.push('-a', 'rest_auth/jwt');
         argv.push(`127.0.0.1:${this.ports.slurmrestd}`);
         const slurmrestd = this.program('slurmrestd', argv, { env: { SLURM_JWT: 'daemon' } });
         await this.waitUp(slurmrestd, () => listens(this.ports.slurmrestd));
@@ -387,19 +415,17 @@ export class SlurmCluster {
 
     /** Runs a Slurm command as a user of the grid (default: the admin); returns stdout. */
     command(argv, { as = this.admin.name, input } = {}) {
-        const { uid, gid, home } = this.users.get(as);
-        return runOk(argv, {
-            env: { ...this.env, HOME: home, USER: as },
-            uid,
-            gid,
-            cwd: home,
-            input,
-        });
+        const user = this.users.get(as);
+        const { home } = user;
+        const env = { ...this.env, HOME: home, USER: as };
+        if (this.root) return runOk(this.inRoot(argv, user), { env, input });
+        return runOk(argv, { env, uid: user.uid, gid: user.gid, cwd: home, input });
     }
 
     /** All jobs that slurmctld knows, finished ones too: objects with scontrol's names. */
     async jobs() {
-        const text = await runOk(['scontrol', '-o', 'show', 'jobs'], { env: this.env });
+        const argv = this.inRoot(['scontrol', '-o', 'show', 'jobs']);
+        const text = await runOk(argv, { env: this.env });
         return text
             .split('\n')
             .filter((line) => line.startsWith('JobId='))

@@ -14,11 +14,16 @@ if (!build) throw new Error('AGENT_BUILD: the directory in which make was run');
 const tests = [];
 export const test = (name, fn) => tests.push({ name, fn });
 
+// Slurm in a root of its own, and what was built for it there: see suite_trixie of check.
+const slurmRoot = process.env.DEVNET_SLURM_ROOT;
+const slurmBuild = process.env.DEVNET_SLURM_BUILD ?? build;
+
 export const newGrid = (options = {}) =>
     new Grid({
         agent: process.env.AGENT_PROGRAM ?? join(build, 'deepsquare-agent'), // another build of it
-        pluginDir: join(build, '.libs'),
-        forwarder: join(build, 'deepsquare-forwarder'),
+        pluginDir: join(slurmBuild, '.libs'),
+        forwarder: join(slurmBuild, 'deepsquare-forwarder'),
+        slurmRoot,
         ...options,
     });
 
