@@ -249,13 +249,14 @@ struct fixture {
     struct http_stub *stub;
     struct slurm_backend *b;
     struct error err;
-    unsigned int version; // that the stub serves
+    atomic_uint version;   // that the stub serves
+    pthread_mutex_t mutex; // of what it has seen
     char seen[SEEN_MAX][64];
     char users[SEEN_MAX][32];
     unsigned int seen_count;
-    bool cut_submit, close_after_ping, text_500, slow;
-    const char *gpus;  // of the job, as the stub tells it
-    const char *extra; // more jobs in the queue
+    atomic_bool cut_submit, close_after_ping, text_500, slow;
+    _Atomic(const char *) gpus;  // of the job, as the stub tells it
+    _Atomic(const char *) extra; // more jobs in the queue
 };
 
 static const char job_format[] =
@@ -270,10 +271,12 @@ static void note(struct fixture *f, const struct http_stub_request *q)
     const char *user = strstr(q->head, "X-SLURM-USER-NAME: ");
     assert_non_null(user);
     assert_non_null(strstr(q->head, "X-SLURM-USER-TOKEN: eyJ"));
+    pthread_mutex_lock(&f->mutex);
     assert_true(f->seen_count < SEEN_MAX);
     (void)snprintf(f->seen[f->seen_count], 64, "%.9s %.50s", q->method, q->path);
     user += strlen("X-SLURM-USER-NAME: ");
     (void)snprintf(f->users[f->seen_count++], 32, "%.*s", (int)strcspn(user, "\r"), user);
+    pthread_mutex_unlock(&f->mutex);
 }
 
 static void handle(void *ctx, const struct http_stub_request *q, struct http_stub_reply *r)
@@ -314,6 +317,7 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
     struct slurm_rest_options o = {0};
     char endpoint[64];
+    pthread_mutex_init(&f->mutex, NULL);
     f->version = 38;
     f->gpus = "gres:gpu:1";
     f->stub = http_stub_start(0, handle, f);
@@ -331,6 +335,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
     f->b->ops->destroy(f->b);
     if (f->stub) (void)http_stub_stop(f->stub);
+    pthread_mutex_destroy(&f->mutex);
     free(f);
     return 0;
 }
@@ -359,20 +364,26 @@ static int submit(struct fixture *f, uint64_t *id)
     return f->b->ops->submit(f->b, &spec, soon(), id, &f->err);
 }
 
-static unsigned int seen(const struct fixture *f, const char *request)
+static unsigned int seen(struct fixture *f, const char *request)
 {
     unsigned int n = 0;
+    pthread_mutex_lock(&f->mutex);
     for (unsigned int i = 0; i < f->seen_count; i++)
         n += strcmp(f->seen[i], request) == 0;
+    pthread_mutex_unlock(&f->mutex);
     return n;
 }
 
-static const char *user_of(const struct fixture *f, const char *request)
+/* As whom it was sent the last time; the text stays. */
+static const char *user_of(struct fixture *f, const char *request)
 {
-    for (unsigned int i = f->seen_count; i-- > 0;)
-        if (strcmp(f->seen[i], request) == 0) return f->users[i];
-    fail_msg("no %s", request);
-    return "";
+    const char *user = NULL;
+    pthread_mutex_lock(&f->mutex);
+    for (unsigned int i = 0; i < f->seen_count; i++)
+        if (strcmp(f->seen[i], request) == 0) user = f->users[i];
+    pthread_mutex_unlock(&f->mutex);
+    if (!user) fail_msg("no %s", request);
+    return user;
 }
 
 static void the_newest_version_is_taken_and_taken_anew(void **state)
@@ -421,7 +432,9 @@ static void bad_names_send_nothing(void **state)
     assert_int_equal(f->b->ops->find(f->b, NAME, "a b", soon(), &job, &f->err), ERR_INVALID);
     assert_int_equal(f->b->ops->user_exists(f->b, "no-such-user", soon(), &f->err), ERR_NOTFOUND);
     assert_int_equal(f->b->ops->user_exists(f->b, USER, soon(), &f->err), 0);
+    pthread_mutex_lock(&f->mutex);
     assert_int_equal(f->seen_count, 0);
+    pthread_mutex_unlock(&f->mutex);
 }
 
 static void a_lost_answer_is_unknown_and_not_sent_again(void **state)
