@@ -23,6 +23,7 @@ struct job_task {
     struct job job;    // as it was when the task began; the result's fields are written here
     struct buf script; // in for SUBMIT, out for FETCH
     bool adopted;      // SUBMIT: it was in Slurm already
+    bool never_sent;   // SUBMIT: no submission of this claim can be in Slurm
     bool may_submit;   // SUBMIT: false while only a look-up is allowed
     enum job_event event;
     bool slurm_asked; // Slurm was asked, and error.code says how it went
@@ -125,10 +126,13 @@ static void submit(struct job_task *t)
         return;
     }
     rc = adopt(t);
-    if (rc != ERR_NOTFOUND) {
+    // Accounting may be away while Slurm works: a job that was never sent need not wait for it.
+    bool go_on = rc == ERR_NOTFOUND || (t->never_sent && err_class_of(rc) == ERR_CLASS_TRANSIENT);
+    if (!go_on) {
         t->event = rc == 0 ? EV_SUBMITTED : EV_RETRY;
         return;
     }
+    t->error = (struct error){0};
     if (!t->may_submit) {
         (void)error_set(
             &t->error, ERR_BUSY, "not in Slurm so far; its last submission may still arrive");
@@ -260,8 +264,8 @@ void engine_task_start(struct engine *e, struct live_job *j, enum job_intent int
     t->intent = intent;
     t->job = j->row;
     t->script = BUF_INIT(SIZE_MAX / 2); // what is in the store was bounded when it was fetched
-    t->may_submit =
-        !j->unknown_since_ms || clock_mono_ms() - j->unknown_since_ms >= e->o.submit_grace_ms;
+    t->never_sent = !j->unknown_since_ms;
+    t->may_submit = t->never_sent || clock_mono_ms() - j->unknown_since_ms >= e->o.submit_grace_ms;
     if (intent == INTENT_SUBMIT && store_script_get(e->o.store, j->row.id, &t->script) < 0) {
         free_task(t);
         free(a);

@@ -155,7 +155,7 @@ export class SlurmCluster {
         const range = this.nodes > 1 ? `[${slurmd}-${slurmd + this.nodes - 1}]` : slurmd;
         const gres = this.gpus > 0 ? ` Gres=gpu:${this.gpus}` : '';
         const key = (line) => line.split('=')[0];
-        const set = (line) => [...jobcomp, ...this.extraConf].some((own) => key(own) === key(line));
+        const set = (line) => [...accounting, ...jobcomp, ...this.extraConf].some((own) => key(own) === key(line));
         const lines = [
             'ClusterName=devnet',
             'SlurmctldHost=localhost(127.0.0.1)',
@@ -231,7 +231,7 @@ export class SlurmCluster {
             `SlurmUser=${name}`,
             'DebugLevel=info',
             `PidFile=${this.path('run', 'slurmdbd.pid')}`,
-            `PluginDir=${systemPlugins()}`,
+            `PluginDir=${systemPlugins(this.root ?? '/')}`,
             'StorageType=accounting_storage/mysql',
             'StorageHost=localhost',
             `StorageUser=${name}`,

@@ -84,4 +84,12 @@ test('slurmdbd is down: what cannot be looked up waits', async (grid) => {
     await finish(grid, id, 'FAILED', 3);
 });
 
+test('slurmdbd is down: a job that was never sent does not wait', async (grid) => {
+    await grid.slurmdbd.kill('SIGKILL');
+    const id = await grid.requestJob(ending(1, 0));
+    await grid.agent.waitLog(new RegExp(`-> SUBMITTED\\b.*${id}`), 20000);
+    await grid.slurmdbd.start();
+    await finish(grid, id, 'FINISHED', 0);
+});
+
 await runTests({ slurmdbd: true, slurmrestd: false, pluginDir: null, slurmConf: ['MinJobAge=2'] });
