@@ -98,8 +98,8 @@ static long long mono_us(void)
 }
 
 static char base[64], spool[120];
-static struct job_details details;
 static job_record_t job;
+static __typeof__(*job.details) details; // its type has another name from 24.11 on
 static char job_name[256], job_comment[256];
 
 static void set_params(const char *forwarder)
@@ -136,7 +136,7 @@ static int setup(void **state)
     strcpy(job_name, NAME);
     strcpy(job_comment, COMMENT);
     details.submit_time = 1000;
-    job.details = (void *)&details;
+    job.details = &details;
     job.name = job_name;
     job.comment = job_comment;
     job.job_id = 42;
