@@ -121,7 +121,7 @@ static void test_wrong_fields_are_named(void **state)
     int64_t i;
     uint64_t u;
     const char *json = "{\"s\":1,\"b\":\"true\",\"i\":1.0,\"u\":-1,\"big\":9223372036854775808,"
-                       "\"huge\":99999999999999999999999,\"a\":{},\"n\":null,\"z\":\"a\\u0000b\"}";
+                       "\"a\":{},\"n\":null,\"z\":\"a\\u0000b\"}";
     assert_int_equal(parse(json, &o, NULL), 0);
     assert_int_equal(jsonx_get_string(o, "gone", &text, &err), ERR_PROTO);
     assert_non_null(strstr(err.text, "'gone' is missing"));
@@ -135,7 +135,6 @@ static void test_wrong_fields_are_named(void **state)
     assert_int_equal(jsonx_get_bool(o, "b", &b, &err), ERR_PROTO);
     assert_int_equal(jsonx_get_i64(o, "i", &i, &err), ERR_PROTO);
     assert_int_equal(jsonx_get_i64(o, "big", &i, &err), ERR_PROTO);
-    assert_int_equal(jsonx_get_i64(o, "huge", &i, &err), ERR_PROTO);
     assert_int_equal(jsonx_get_u64(o, "u", &u, &err), ERR_PROTO);
     assert_non_null(strstr(err.text, "negative"));
     assert_int_equal(jsonx_get_array(o, "a", &v, &err), ERR_PROTO);
@@ -144,6 +143,14 @@ static void test_wrong_fields_are_named(void **state)
     assert_null(jsonx_find(o, "n"));
     assert_null(jsonx_find(NULL, "n"));
     json_object_put(o);
+
+    // A number beyond 64 bits: json-c refuses the text from 0.18 on, and cuts the number before.
+    int rc = parse("{\"huge\":99999999999999999999999}", &o, NULL);
+    if (rc == 0) {
+        rc = jsonx_get_i64(o, "huge", &i, &err);
+        json_object_put(o);
+    }
+    assert_int_equal(rc, ERR_PROTO);
 }
 
 int main(void)
