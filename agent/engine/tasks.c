@@ -46,6 +46,8 @@ static void free_mail(struct mail *m)
     free_task(of_mail(m));
 }
 
+static const char late_text[] = "not in Slurm so far; its last submission may still arrive";
+
 /* ---- on a worker ---- */
 
 static void fetch(struct job_task *t)
@@ -134,8 +136,7 @@ static void submit(struct job_task *t)
     }
     t->error = (struct error){0};
     if (!t->may_submit) {
-        (void)error_set(
-            &t->error, ERR_BUSY, "not in Slurm so far; its last submission may still arrive");
+        (void)error_set(&t->error, ERR_BUSY, "%s", late_text);
         t->event = EV_RETRY;
         return;
     }
@@ -151,7 +152,8 @@ static void cancel(struct job_task *t)
     int rc = 0;
     if (!t->job.slurm_id) {
         if (t->job.user[0]) rc = adopt(t);
-        if (rc == ERR_NOTFOUND && !t->may_submit) rc = ERR_BUSY; // it may still arrive
+        if (rc == ERR_NOTFOUND && !t->may_submit)
+            rc = error_set(&t->error, ERR_BUSY, "%s", late_text);
         if (rc == ERR_NOTFOUND) rc = 0;
     }
     t->slurm_asked = true;
