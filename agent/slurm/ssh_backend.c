@@ -9,6 +9,7 @@
 
 #include "agent/slurm/nodes.h"
 #include "agent/slurm/script.h"
+#include "agent/slurm/spec.h"
 #include "agent/slurm/ssh_command.h"
 #include "agent/slurm/ssh_lookup.h"
 #include "agent/slurm/verdict.h"
@@ -69,37 +70,6 @@ static int op_user_exists(struct slurm_backend *base,
             err);
     ssh_result_free(&result);
     return rc;
-}
-
-/*
- * Bounds of what sbatch is given. 0 means "no limit" to sbatch for a time and "all of the node" for
- * memory, and it wraps numbers that are too big, so that what it would do is not what was paid for.
- */
-static int check_spec(const struct slurm_job_spec *s, struct error *err)
-{
-    const struct {
-        const char *name;
-        uint64_t value, min, max;
-    } table[] = {
-        {"ntasks", s->ntasks, 1, 1 << 30},
-        {"cpus per task", s->cpus_per_task, 1, 0xfff0},            // 16 bits in Slurm
-        {"memory per cpu (MB)", s->mem_per_cpu_mb, 1, 1ULL << 40}, // bit 63 is a flag
-        {"gpus", s->gpus, 0, 1 << 30},
-        {"time limit (minutes)", s->time_limit_min, 1, 366 * 24 * 60 * 10}, // ten years
-    };
-    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-        if (table[i].value < table[i].min || table[i].value > table[i].max)
-            return error_set(err,
-                             ERR_INVALID,
-                             "%s: %" PRIu64 " is out of range (%" PRIu64 " to %" PRIu64 ")",
-                             table[i].name,
-                             table[i].value,
-                             table[i].min,
-                             table[i].max);
-    if (strlen(s->name) >= SLURM_NAME_MAX || strlen(s->comment) >= SLURM_COMMENT_MAX ||
-        strncmp(s->comment, ssh_job_mark, strlen(ssh_job_mark)) != 0)
-        return error_set(err, ERR_INVALID, "job name or comment is not one of ours");
-    return ssh_check_user(s->user, err);
 }
 
 /* The id on the last line of sbatch --parsable ("<id>" or "<id>;<cluster>"); 0 if there is none. */
@@ -167,7 +137,7 @@ static int op_submit(struct slurm_backend *base,
     struct ssh_args args = {0};
     struct buf script = BUF_INIT(SCRIPT_MAX);
     struct sshc_result result;
-    int rc = check_spec(spec, err);
+    int rc = slurm_spec_check(spec, err);
     if (rc == 0) rc = script_prepare(spec->script, spec->script_len, &script, err);
     if (rc < 0) goto out;
 

@@ -17,8 +17,6 @@ const char *const ssh_tool_names[SSH_TOOL_COUNT] = {
     [SSH_SDIAG] = "sdiag",
 };
 
-const char ssh_job_mark[] = "supervisor ";
-
 void ssh_args_add(struct ssh_args *a, const char *fmt, ...)
 {
     char *text = NULL;

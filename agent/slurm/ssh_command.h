@@ -27,9 +27,6 @@ enum ssh_tool {
 };
 extern const char *const ssh_tool_names[SSH_TOOL_COUNT];
 
-/* What the comment of a job of ours begins with. */
-extern const char ssh_job_mark[];
-
 struct ssh_backend {
     struct slurm_backend base;
     struct ssh_pool *pool;

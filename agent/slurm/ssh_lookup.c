@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "agent/slurm/sacct.h"
+#include "agent/slurm/spec.h"
 #include "agent/slurm/squeue.h"
 #include "agent/slurm/ssh_command.h"
 #include "agent/util/clock.h"
@@ -71,7 +72,7 @@ static int pick(const char *at,
     bool found = false;
     int rc;
     while ((rc = next(&at, &one, err)) > 0) {
-        bool ours = strncmp(one.comment, ssh_job_mark, strlen(ssh_job_mark)) == 0;
+        bool ours = slurm_spec_is_marked(one.comment);
         if (strcmp(one.name, name) != 0 || (!ours && !(unmarked && !one.comment[0]))) continue;
         if (!found || sacct_is_newer(&one, job)) *job = one;
         found = true;
