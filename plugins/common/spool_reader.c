@@ -15,6 +15,7 @@
 enum {
     BUFFER_SIZE = 64 * 1024, // one read, one fdatasync: some 280 records
     RETRY_S = 5,             // a segment that cannot be read is tried again after this
+    NEW_S = 60,              // a file on its way to its name is so for milliseconds
     ACK_ENTRY_LEN = 8,       // offset and checksum, 4 bytes each, little-endian
     /* Two records begin at least RECORD_MIN_LEN apart, so none shares a slot. */
     ACK_SLOTS = SPOOL_SEGMENT_MAX / RECORD_MIN_LEN + 1,
@@ -164,12 +165,17 @@ static void drop_finished(struct spool_reader *r)
 
 /* ---- Looking into the directory. */
 
-/* A segment whose writer died while making it. A living one holds the lock. */
+/*
+ * A segment whose writer died while making it. A living one holds the lock, but not yet in the
+ * moment in which we may first see the name: hands off what is young.
+ */
 static void clean_new(struct spool_reader *r, const char *name)
 {
+    struct stat st;
     int fd = openat(r->dir_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) (void)unlinkat(r->dir_fd, name, 0);
+    if (fstat(fd, &st) == 0 && st.st_mtime + NEW_S < time(NULL) && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        (void)unlinkat(r->dir_fd, name, 0);
     (void)close(fd);
 }
 

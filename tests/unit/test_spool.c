@@ -600,8 +600,11 @@ static void test_left_overs_are_cleaned(void **state)
     struct fixture *f = *state;
     char path[200];
     (void)mkdir(f->dir, 0700);
+    static const struct timespec old[2] = {{.tv_sec = 1700000000}, {.tv_sec = 1700000000}};
     (void)snprintf(path, sizeof(path), "%s/00000000000000aa.new", f->dir);
-    close(open(path, O_WRONLY | O_CREAT, 0600));
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(futimens(fd, old), 0);
+    close(fd);
     (void)snprintf(path, sizeof(path), "%s/00000000000000aa.ack", f->dir);
     close(open(path, O_WRONLY | O_CREAT, 0600));
     (void)snprintf(path, sizeof(path), "%s/not-ours.seg", f->dir);
@@ -610,6 +613,20 @@ static void test_left_overs_are_cleaned(void **state)
     assert_int_equal(next_and_done(f), 0);
     assert_int_equal(count_files(f, ""), 1);
     assert_string_equal(strrchr(found, '/'), "/not-ours.seg");
+}
+
+/* A writer is about to lock its new file: the reader, which looks just then, must not be quicker. */
+static void test_new_file_of_a_living_writer(void **state)
+{
+    struct fixture *f = *state;
+    char path[200];
+    (void)mkdir(f->dir, 0700);
+    (void)snprintf(path, sizeof(path), "%s/00000000000000aa.new", f->dir);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    restart_reader(f);
+    assert_int_equal(count_files(f, ".new"), 1);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+    close(fd);
 }
 
 static void test_no_directory_for_it(void **state)
@@ -646,6 +663,7 @@ int main(void)
         T(test_cap),
         T(test_deleted_under_the_writer),
         T(test_left_overs_are_cleaned),
+        T(test_new_file_of_a_living_writer),
         T(test_no_directory_for_it),
     };
     return cmocka_run_group_tests_name("spool", tests, NULL, NULL);
