@@ -132,7 +132,10 @@ static void ended(struct engine *e,
 static void take_event(struct engine *e, struct live_job *j, const struct server_job_event *ev)
 {
     uint32_t state, wait_status;
-    if (ev->has_record) {
+    if (ev->has_record && ev->status == SERVER_JOB_RUNNING) {
+        state = SLURM_RUNNING; // told at its allocation it is still CONFIGURING
+        wait_status = 0;
+    } else if (ev->has_record) {
         state = ev->slurm_state;
         wait_status = ev->wait_status;
     } else {
@@ -172,13 +175,23 @@ static void refuse_foreign(struct engine *e, struct event_mail *em, const char *
         e, em, ERR_DENIED, "the event does not name the Slurm job that was submitted for this job");
 }
 
+/* The job of an event, by name, or by Slurm's id if it has none. */
+static struct live_job *find_event_job(struct engine *e, const struct server_job_event *ev)
+{
+    if (*ev->job) return engine_job_find(e, ev->job);
+    for (size_t i = 0; i < JOB_BUCKETS; i++)
+        for (struct live_job *j = e->jobs[i]; j; j = j->next)
+            if (j->row.slurm_id == ev->slurm_id) return j;
+    return NULL;
+}
+
 void engine_on_plugin_event(struct engine *e, struct mail *m)
 {
     struct event_mail *em = (struct event_mail *)m;
     struct job done;
-    struct live_job *j = engine_job_find(e, em->event.job);
+    struct live_job *j = find_event_job(e, &em->event);
     if (!j) {
-        int rc = store_job_get(e->o.store, em->event.job, &done);
+        int rc = *em->event.job ? store_job_get(e->o.store, em->event.job, &done) : ERR_NOTFOUND;
         if (rc == ERR_NOTFOUND)
             reply(e, em, ERR_NOTFOUND, "no such job here");
         else if (rc < 0)

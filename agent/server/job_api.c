@@ -7,17 +7,24 @@
 #include "agent/util/hex.h"
 #include "proto/supervisor.pb-c.h"
 
+/* A node that tells of a start does not know the job's name: Slurm's id stands for it. */
+static bool may_lack_name(const struct server_job_event *event)
+{
+    return event->has_record && event->status == SERVER_JOB_RUNNING && event->slurm_id != 0;
+}
+
 /* Hand the event over, or answer why not. The engine sees well-formed events only. */
 static void
 deliver(struct server *s, struct rpc_call *call, const char *name, struct server_job_event *event)
 {
     uint8_t id[32];
     // Both forms are in use: Slurm's job name carries the 0x, some senders cut it off.
-    if (hex_decode(id, sizeof(id), name) < 0) {
+    if (hex_decode(id, sizeof(id), name) == 0) {
+        (void)hex_encode(event->job, id, sizeof(id));
+    } else if (*name || !may_lack_name(event)) {
         server_reply_invalid(call, "the job's name is not 0x and 64 hexadecimal digits");
         return;
     }
-    (void)hex_encode(event->job, id, sizeof(id));
     if (event->status <= SERVER_JOB_UNSPECIFIED || event->status > SERVER_JOB_PANICKED) {
         server_reply_invalid(call, "the job's status is missing or unknown");
         return;

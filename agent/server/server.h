@@ -29,7 +29,7 @@ enum server_job_status {
 
 /* One event of a plugin. Fields that the sender's generation does not have are 0, has_* false. */
 struct server_job_event {
-    char job[67]; // 0x and 64 lower-case digits: checked
+    char job[67]; // 0x and 64 lower-case digits: checked; "": a start that slurm_id alone names
     uint64_t slurm_id;
     enum server_job_status status;
     uint64_t duration_s;

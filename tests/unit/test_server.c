@@ -231,6 +231,31 @@ static void test_names(void **state)
     assert_int_equal(engine.events, 4);
 }
 
+/* From a node: a start by Slurm's id alone. An end has to say whose it is. */
+static void test_start_without_name(void **state)
+{
+    Supervisor__V1alpha1__SlurmRecord record = SUPERVISOR__V1ALPHA1__SLURM_RECORD__INIT;
+    Supervisor__V1alpha1__SetJobStatusRequest r =
+        SUPERVISOR__V1ALPHA1__SET_JOB_STATUS_REQUEST__INIT;
+    r.status = SUPERVISOR__V1ALPHA1__JOB_STATUS__JOB_STATUS_RUNNING;
+    r.record = &record;
+    r.id = 42;
+    assert_int_equal(set_status(&r, NULL), RPC_OK);
+    assert_string_equal(engine.last.job, "");
+    assert_int_equal(engine.last.slurm_id, 42);
+    assert_int_equal(engine.last.status, SERVER_JOB_RUNNING);
+
+    r.id = 0;
+    assert_int_equal(set_status(&r, NULL), RPC_INVALID_ARGUMENT);
+    r.id = 42;
+    r.name = (char *)"0x12";
+    assert_int_equal(set_status(&r, NULL), RPC_INVALID_ARGUMENT);
+    r.name = (char *)"";
+    r.status = SUPERVISOR__V1ALPHA1__JOB_STATUS__JOB_STATUS_FINISHED;
+    assert_int_equal(set_status(&r, NULL), RPC_INVALID_ARGUMENT);
+    assert_int_equal(engine.events, 1);
+}
+
 static void test_bad_statuses(void **state)
 {
     const int bad[] = {0, 11, -1, INT32_MAX, INT32_MIN};
@@ -608,6 +633,7 @@ int main(void)
         TEST(test_set_job_status),
         TEST(test_record),
         TEST(test_names),
+        TEST(test_start_without_name),
         TEST(test_bad_statuses),
         TEST(test_october_2022),
         TEST(test_answers),
