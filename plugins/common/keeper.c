@@ -4,8 +4,8 @@
  * alone, so neither can it hit a reused pid nor take another child's end from Slurm. The others
  * talk to it through `wanted` and an eventfd.
  *
- * The wake pipe lives as long as the keeper and both its ends stay open here: a forwarder that dies
- * costs no SIGPIPE and no change of descriptors under a writer.
+ * The end pipe, of which the forwarder has the reading end, carries nothing: the forwarder ends when
+ * the sending end, which this process alone has, is closed or gone with the process.
  */
 #include "plugins/common/keeper.h"
 
@@ -14,7 +14,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,14 +33,13 @@ enum {
     /* Lines passed on in one interval: more would let a fault flood slurmctld's log. */
     LINES_MAX = 50,
     LINES_INTERVAL_MS = 10000,
-    CHILD_WAKE_FD = 3,
-    FIRST_FD = 10, // ours are kept above those the child gets by number
+    FIRST_FD = 10, // ours are kept above those the child gets by number (LAUNCH_END_FD)
 };
 
 struct keeper {
     keeper_log_fn log;
     int event_fd;             // something changed in `wanted` or `stopping`
-    int wake_read, wake_send; // -1 once closed
+    int end_read, end_send; // -1 once closed
 
     pthread_mutex_t lock;
     pthread_cond_t ended;
@@ -127,31 +125,6 @@ static bool read_log(struct keeper *k)
 
 /* ---- Starting. */
 
-enum { ARGS_MAX = 16 };
-
-static void build_args(const struct keeper_config *c, char *args[ARGS_MAX])
-{
-    int n = 0;
-    args[n++] = (char *)c->program;
-    args[n++] = "--spool";
-    args[n++] = (char *)c->spool;
-    args[n++] = "--endpoint";
-    args[n++] = (char *)c->endpoint;
-    args[n++] = "--wake-fd";
-    args[n++] = "3";
-    if (c->tls) args[n++] = "--tls";
-    if (c->insecure) args[n++] = "--insecure";
-    if (c->ca[0]) {
-        args[n++] = "--ca";
-        args[n++] = (char *)c->ca;
-    }
-    if (c->host_override[0]) {
-        args[n++] = "--host-override";
-        args[n++] = (char *)c->host_override;
-    }
-    args[n] = NULL;
-}
-
 /* A pipe whose descriptors the child's fixed ones do not overwrite. */
 static int make_pipe(int fds[2])
 {
@@ -170,44 +143,11 @@ static int make_pipe(int fds[2])
     return rc;
 }
 
-/* Returns 0 or an errno. Other descriptors of ours without close-on-exec the forwarder closes. */
 static int spawn(struct keeper *k, int log_send)
 {
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attr;
-    int rc = posix_spawn_file_actions_init(&files);
-    if (rc != 0) return rc;
-    rc = posix_spawnattr_init(&attr);
-    if (rc != 0) {
-        (void)posix_spawn_file_actions_destroy(&files);
-        return rc;
-    }
-
-    sigset_t none, all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    (void)posix_spawnattr_setsigmask(&attr, &none);
-    (void)posix_spawnattr_setsigdefault(&attr, &all);
-    (void)posix_spawnattr_setpgroup(&attr, 0); // a Ctrl-C for slurmctld is not for it
-    (void)posix_spawnattr_setflags(
-        &attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-
-    rc = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    if (rc == 0) rc = posix_spawn_file_actions_adddup2(&files, log_send, STDOUT_FILENO);
-    if (rc == 0) rc = posix_spawn_file_actions_adddup2(&files, log_send, STDERR_FILENO);
-    if (rc == 0) rc = posix_spawn_file_actions_adddup2(&files, k->wake_read, CHILD_WAKE_FD);
-
-    if (rc == 0) {
-        char *args[ARGS_MAX];
-        /* Not Slurm's environment: a proxy set there is not for us. The journal's variable makes
-         * log lines begin with their priority, which is what line_level() reads. */
-        char *environment[] = {"PATH=/usr/bin:/bin", "LC_ALL=C", "JOURNAL_STREAM=0:0", NULL};
-        build_args(&k->config, args);
-        rc = posix_spawn(&k->pid, k->config.program, &files, &attr, args, environment);
-    }
-    (void)posix_spawnattr_destroy(&attr);
-    (void)posix_spawn_file_actions_destroy(&files);
-    return rc;
+    const char *args[] = {"--spool", k->config.spool, "--end-fd", "3", NULL};
+    _Static_assert(LAUNCH_END_FD == 3, "the argument says so");
+    return launch_forwarder(&k->config.launch, args, log_send, k->end_read, &k->pid);
 }
 
 static void start_later(struct keeper *k)
@@ -236,7 +176,7 @@ static void start(struct keeper *k)
     (void)snprintf(text,
                    sizeof(text),
                    "cannot start %.128s: %s; next try in %lld s",
-                   k->config.program,
+                   k->config.launch.program,
                    strerror(rc),
                    k->backoff_ms / 1000);
     say(k, KEEPER_ERROR, text);
@@ -318,8 +258,8 @@ static bool end_forwarder(struct keeper *k)
 static void destroy(struct keeper *k)
 {
     if (k->event_fd >= 0) (void)close(k->event_fd);
-    if (k->wake_read >= 0) (void)close(k->wake_read);
-    if (k->wake_send >= 0) (void)close(k->wake_send);
+    if (k->end_read >= 0) (void)close(k->end_read);
+    if (k->end_send >= 0) (void)close(k->end_send);
     pthread_mutex_destroy(&k->lock);
     pthread_cond_destroy(&k->ended);
     free(k);
@@ -327,10 +267,11 @@ static void destroy(struct keeper *k)
 
 static bool same_config(const struct keeper_config *a, const struct keeper_config *b)
 {
-    return strcmp(a->program, b->program) == 0 && strcmp(a->spool, b->spool) == 0 &&
-           strcmp(a->endpoint, b->endpoint) == 0 && strcmp(a->ca, b->ca) == 0 &&
-           strcmp(a->host_override, b->host_override) == 0 && a->tls == b->tls &&
-           a->insecure == b->insecure;
+    const struct launch_config *l = &a->launch, *m = &b->launch;
+    return strcmp(l->program, m->program) == 0 && strcmp(a->spool, b->spool) == 0 &&
+           strcmp(l->endpoint, m->endpoint) == 0 && strcmp(l->ca, m->ca) == 0 &&
+           strcmp(l->host_override, m->host_override) == 0 && l->tls == m->tls &&
+           l->insecure == m->insecure;
 }
 
 /* Take over what the others want. Returns false when it is to stop. */
@@ -358,7 +299,7 @@ static bool take_wishes(struct keeper *k)
 
 static int poll_timeout(const struct keeper *k)
 {
-    if (k->pid != 0 || !k->config.endpoint[0]) return -1;
+    if (k->pid != 0 || !k->config.launch.endpoint[0]) return -1;
     long long wait = k->start_at_ms - mono_ms();
     return wait > 0 ? (int)wait : 0;
 }
@@ -367,7 +308,7 @@ static void *run(void *arg)
 {
     struct keeper *k = arg;
     while (take_wishes(k)) {
-        if (k->pid == 0 && k->config.endpoint[0] && mono_ms() >= k->start_at_ms) start(k);
+        if (k->pid == 0 && k->config.launch.endpoint[0] && mono_ms() >= k->start_at_ms) start(k);
         struct pollfd p[2] = {{.fd = k->event_fd, .events = POLLIN},
                               {.fd = k->log_fd, .events = POLLIN}};
         (void)poll(p, 2, poll_timeout(k));
@@ -411,13 +352,13 @@ struct keeper *keeper_start(keeper_log_fn log)
     (void)pthread_cond_init(&k->ended, &attr);
     (void)pthread_condattr_destroy(&attr);
     k->log = log;
-    k->log_fd = k->wake_read = k->wake_send = -1;
+    k->log_fd = k->end_read = k->end_send = -1;
     k->backoff_ms = BACKOFF_MIN_MS;
 
     int fds[2] = {-1, -1};
     int rc = -make_pipe(fds);
-    k->wake_read = fds[0];
-    k->wake_send = fds[1];
+    k->end_read = fds[0];
+    k->end_send = fds[1];
     k->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (rc == 0 && k->event_fd < 0) rc = errno;
     if (rc == 0) rc = start_thread(k);
@@ -445,17 +386,11 @@ void keeper_configure(struct keeper *k, const struct keeper_config *config)
     poke(k);
 }
 
-void keeper_wake(struct keeper *k)
-{
-    ssize_t n = write(k->wake_send, "", 1);
-    (void)n; // full: the forwarder has not yet looked at the last one
-}
-
 void keeper_stop(struct keeper *k)
 {
     if (!k) return;
-    (void)close(k->wake_send); // EOF
-    k->wake_send = -1;
+    (void)close(k->end_send); // EOF
+    k->end_send = -1;
 
     struct timespec until;
     (void)clock_gettime(CLOCK_MONOTONIC, &until);

@@ -7,18 +7,13 @@
 #define PLUGINS_COMMON_KEEPER_H
 
 #include <limits.h>
-#include <stdbool.h>
 
-enum { KEEPER_ENDPOINT_MAX = 256, KEEPER_HOST_MAX = 256 };
+#include "plugins/common/launch.h"
 
-/* What the forwarder is started with. All texts bounded and NUL-terminated; "" = not given. */
+/* What the forwarder is started with. */
 struct keeper_config {
-    char program[PATH_MAX];
+    struct launch_config launch; // endpoint "": no forwarder is run
     char spool[PATH_MAX];
-    char endpoint[KEEPER_ENDPOINT_MAX]; // "": no forwarder is run
-    char ca[PATH_MAX];
-    char host_override[KEEPER_HOST_MAX];
-    bool tls, insecure;
 };
 
 enum keeper_level { KEEPER_ERROR, KEEPER_INFO, KEEPER_DEBUG };
@@ -34,9 +29,6 @@ struct keeper *keeper_start(keeper_log_fn log);
 /* Run the forwarder with these from now on (a running one is ended if they differ). Does not block.
  */
 void keeper_configure(struct keeper *k, const struct keeper_config *config);
-
-/* Tell the forwarder that there is something to read. Never blocks, never raises SIGPIPE. */
-void keeper_wake(struct keeper *k);
 
 /*
  * End forwarder and thread: KEEPER_STOP_MS at most. The forwarder gets EOF and SIGTERM, a second to

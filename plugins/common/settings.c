@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "plugins/jobcomp/settings.h"
+#include "plugins/common/settings.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -28,7 +27,7 @@ static bool is_port(const char *text)
 
 static bool is_endpoint(const char *text)
 {
-    if (strnlen(text, KEEPER_ENDPOINT_MAX) >= KEEPER_ENDPOINT_MAX || !is_printable(text))
+    if (strnlen(text, LAUNCH_ENDPOINT_MAX) >= LAUNCH_ENDPOINT_MAX || !is_printable(text))
         return false;
     if (strncmp(text, "unix:/", 6) == 0) return text[6] != '\0';
     const char *colon = strrchr(text, ':');
@@ -51,8 +50,8 @@ static bool set_path(char *out, const char *value)
 
 static bool set_host(char *out, const char *value)
 {
-    size_t len = strnlen(value, KEEPER_HOST_MAX);
-    if (len == 0 || len >= KEEPER_HOST_MAX || !is_printable(value)) return false;
+    size_t len = strnlen(value, LAUNCH_HOST_MAX);
+    if (len == 0 || len >= LAUNCH_HOST_MAX || !is_printable(value)) return false;
     memcpy(out, value, len + 1);
     return true;
 }
@@ -64,19 +63,30 @@ static const char *value_of(const char *item, const char *key)
     return strncasecmp(item, key, len) == 0 && item[len] == '=' ? item + len + 1 : NULL;
 }
 
-static bool apply_item(struct keeper_config *c, const char *item)
+bool settings_set_endpoint(struct launch_config *c, const char *endpoint)
+{
+    if (!is_endpoint(endpoint)) return false;
+    memcpy(c->endpoint, endpoint, strlen(endpoint) + 1);
+    return true;
+}
+
+bool settings_apply(struct launch_config *c, const char *item)
 {
     const char *value;
     if (strcasecmp(item, "tls") == 0) return c->tls = true;
     if (strcasecmp(item, "insecure") == 0) return c->tls = c->insecure = true;
-    if ((value = value_of(item, "ca"))) return c->tls = set_path(c->ca, value);
-    if ((value = value_of(item, "host_override"))) return set_host(c->host_override, value);
+    if ((value = value_of(item, "ca"))) {
+        c->tls = true; // also if the path is bad: what was to be encrypted never goes out in clear
+        return set_path(c->ca, value);
+    }
+    if ((value = value_of(item, "host_override")) || (value = value_of(item, "host-override")))
+        return set_host(c->host_override, value);
     if ((value = value_of(item, "forwarder"))) return set_path(c->program, value);
     return false;
 }
 
 /* Returns 0, or -1 and the last bad one in `problem`. */
-static int apply_params(struct keeper_config *c, const char *params, char *problem, size_t size)
+static int apply_params(struct launch_config *c, const char *params, char *problem, size_t size)
 {
     int rc = 0;
     while (*params) {
@@ -86,7 +96,7 @@ static int apply_params(struct keeper_config *c, const char *params, char *probl
         if (ok) {
             memcpy(item, params, len);
             item[len] = '\0';
-            ok = len == 0 || apply_item(c, item);
+            ok = len == 0 || settings_apply(c, item);
         }
         if (!ok) {
             (void)snprintf(problem,
@@ -102,7 +112,7 @@ static int apply_params(struct keeper_config *c, const char *params, char *probl
     return rc;
 }
 
-int settings_parse(struct keeper_config *config,
+int settings_parse(struct launch_config *config,
                    const char *location,
                    const char *params,
                    char *problem,
@@ -113,10 +123,7 @@ int settings_parse(struct keeper_config *config,
     config->tls = config->insecure = false;
 
     int rc = apply_params(config, params ? params : "", problem, problem_size);
-    if (is_endpoint(location)) {
-        memcpy(config->endpoint, location, strlen(location) + 1);
-        return rc;
-    }
+    if (settings_set_endpoint(config, location)) return rc;
     (void)snprintf(problem,
                    problem_size,
                    "JobCompLoc=\"%.128s\" is not host:port: job records are kept in the spool and "

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "agent/util/clock.h"
@@ -27,10 +28,11 @@
 #include "plugins/common/spool.h"
 #include "plugins/forwarder/rejects.h"
 #include "plugins/forwarder/request.h"
+#include "plugins/forwarder/verdict.h"
 #include "plugins/forwarder/window.h"
 
 const struct forward_options forward_defaults = {
-    .wake_fd = -1,
+    .end_fd = -1,
     .stop_fd = -1,
     .senders = 16,  // the agent commits what waits together: the more at once, the better
     .window = 4096, // 2 MB; some ten minutes of a busy cluster's refused records
@@ -51,32 +53,11 @@ enum {
     MESSAGE_MAX = 512,
 };
 
-/* gRPC status codes. */
-enum {
-    STATUS_OK = 0,
-    STATUS_UNKNOWN = 2,
-    STATUS_INVALID_ARGUMENT = 3,
-    STATUS_NOT_FOUND = 5,
-    STATUS_PERMISSION_DENIED = 7,
-    STATUS_FAILED_PRECONDITION = 9,
-    STATUS_ABORTED = 10,
-    STATUS_OUT_OF_RANGE = 11,
-    STATUS_INTERNAL = 13,
-    STATUS_DATA_LOSS = 15,
-};
-
-enum verdict {
-    VERDICT_AGENT_FAILED = 0, // cannot be reached, overloaded, not our agent: try later
-    VERDICT_DONE,
-    VERDICT_REFUSED, // does not know the job (yet)
-    VERDICT_POISON,  // will never take it
-    VERDICT_RECORD_FAILED,
-};
-
 struct forwarder {
     const struct forward_options *o;
     struct spool_reader *reader;
     int event_fd; // something is on `done`
+    int watch_fd; // inotify: something was written to the spool; -1: not told
 
     pthread_mutex_t lock;
     pthread_cond_t work; // something may be taken, earlier than the senders think
@@ -94,28 +75,6 @@ struct forwarder {
     struct spool_stats logged;
     struct log_limit reject_limit, stats_limit, scan_limit;
 };
-
-static enum verdict judge(int status)
-{
-    switch (status) {
-    case STATUS_OK:
-        return VERDICT_DONE;
-    case STATUS_NOT_FOUND:
-    case STATUS_FAILED_PRECONDITION:
-        return VERDICT_REFUSED;
-    case STATUS_INVALID_ARGUMENT:
-    case STATUS_PERMISSION_DENIED:
-    case STATUS_OUT_OF_RANGE:
-        return VERDICT_POISON;
-    case STATUS_UNKNOWN:
-    case STATUS_ABORTED:
-    case STATUS_INTERNAL:
-    case STATUS_DATA_LOSS:
-        return VERDICT_RECORD_FAILED;
-    default:
-        return VERDICT_AGENT_FAILED;
-    }
-}
 
 /* ---- The senders. All with the lock held. */
 
@@ -185,7 +144,7 @@ static void conclude(struct forwarder *f,
                      unsigned int epoch,
                      const char *message)
 {
-    enum verdict verdict = judge(status);
+    enum verdict verdict = verdict_of(status);
     if (verdict == VERDICT_RECORD_FAILED && ++f->failures_in_row >= FAILURES_IN_A_ROW)
         verdict = VERDICT_AGENT_FAILED;
     if (verdict == VERDICT_DONE || verdict == VERDICT_REFUSED || verdict == VERDICT_POISON) {
@@ -376,19 +335,34 @@ static void log_stats(struct forwarder *f)
     *l = *s;
 }
 
+/*
+ * A plugin does not tell us that it wrote: the kernel does, whichever plugin it was. The directory
+ * may have been replaced, so it is named again now and then; without inotify, too, all is well but
+ * slower.
+ */
+static void watch_spool(struct forwarder *f)
+{
+    if (f->watch_fd >= 0)
+        (void)inotify_add_watch(f->watch_fd, f->o->spool, IN_MODIFY | IN_ONLYDIR);
+}
+
+static void drain(int fd)
+{
+    char data[4096];
+    while (read(fd, data, sizeof(data)) > 0)
+        continue;
+}
+
 /* Sleep until there is something to do. Sets f->ending. */
 static void wait_events(struct forwarder *f, long long timeout_ms)
 {
     struct pollfd p[] = {{.fd = f->event_fd, .events = POLLIN},
-                         {.fd = f->ending ? -1 : f->o->wake_fd, .events = POLLIN},
+                         {.fd = f->watch_fd, .events = POLLIN},
+                         {.fd = f->ending ? -1 : f->o->end_fd, .events = POLLIN},
                          {.fd = f->ending ? -1 : f->o->stop_fd, .events = POLLIN}};
-    (void)poll(p, 3, (int)timeout_ms);
-    if (p[1].revents) {
-        char bytes[256];
-        ssize_t n = read(f->o->wake_fd, bytes, sizeof(bytes));
-        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) f->ending = true;
-    }
-    if (p[2].revents) f->ending = true;
+    if (poll(p, 4, (int)timeout_ms) == 0) watch_spool(f);
+    if (p[1].revents) drain(f->watch_fd);
+    if (p[2].revents || p[3].revents) f->ending = true;
 }
 
 /* Is there anything that could be sent before the end? */
@@ -426,6 +400,12 @@ static int start(struct forwarder *f, struct error *err)
     if (!f->reader || !f->window) return error_set(err, ERR_NOMEM, "no memory for the window");
     f->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (f->event_fd < 0) return error_set(err, ERR_IO, "eventfd: %s", strerror(errno));
+    f->watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (f->watch_fd < 0)
+        log_warn("inotify: %s; the spool is looked at every %lld ms instead",
+                 strerror(errno),
+                 f->o->scan_ms);
+    watch_spool(f);
 
     for (unsigned int i = 0; i < f->o->senders && i < SENDERS_MAX; i++) {
         pthread_t thread;

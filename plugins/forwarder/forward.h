@@ -21,14 +21,13 @@ typedef int (*forward_send_fn)(void *ctx, const struct record *r, char *message,
 
 struct forward_options {
     const char *spool;
-    int wake_fd; // readable: look at the spool; EOF: end. -1: none
-    int stop_fd; // readable: end. -1: none
+    int end_fd, stop_fd; // readable or at its end: end. -1: none
     forward_send_fn send;
     void *ctx;
 
     unsigned int senders;       // threads
     size_t window;              // records in memory
-    long long scan_ms;          // look at the spool at least so often
+    long long scan_ms;          // look at the spool at least so often, though nothing is noticed
     long long refused_ms;       // NOT_FOUND for so long: rejected
     long long refused_short_ms; // the same when the window is full
     long long backoff_ms, backoff_max_ms;
@@ -39,7 +38,7 @@ struct forward_options {
 extern const struct forward_options forward_defaults;
 
 /*
- * Run until EOF on wake_fd or stop_fd is readable. Calls may still be under way on other threads
+ * Run until one of end_fd and stop_fd says so. Calls may still be under way on other threads
  * then: the process is expected to exit. Returns 0, or ERR_* if it could not begin.
  */
 int forward_run(const struct forward_options *options, struct error *err);

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,14 +33,7 @@ static void *wait_for_lock(void *arg)
     return NULL;
 }
 
-static bool at_eof(int fd)
-{
-    char bytes[256];
-    ssize_t n = read(fd, bytes, sizeof(bytes));
-    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
-}
-
-static int wait_or_stop(int lock_fd, int wake_fd, int stop_fd, struct error *err)
+static int wait_or_stop(int lock_fd, int end_fd, int stop_fd, struct error *err)
 {
     static struct waiter w; // the thread may outlive us
     pthread_t thread;
@@ -52,11 +44,11 @@ static int wait_or_stop(int lock_fd, int wake_fd, int stop_fd, struct error *err
 
     for (;;) {
         struct pollfd p[] = {{.fd = w.event_fd, .events = POLLIN},
-                             {.fd = wake_fd, .events = POLLIN},
+                             {.fd = end_fd, .events = POLLIN},
                              {.fd = stop_fd, .events = POLLIN}};
         (void)poll(p, 3, -1);
         if (p[0].revents) break;
-        if (p[2].revents || (p[1].revents && at_eof(wake_fd))) {
+        if (p[1].revents || p[2].revents) {
             (void)pthread_detach(thread);
             return error_set(err, ERR_STOPPED, "told to end while waiting for the spool");
         }
@@ -66,7 +58,7 @@ static int wait_or_stop(int lock_fd, int wake_fd, int stop_fd, struct error *err
     return w.result == 0 ? 0 : error_set(err, ERR_IO, "lock: %s", strerror(w.result));
 }
 
-int lock_take(const char *spool, int wake_fd, int stop_fd, struct error *err)
+int lock_take(const char *spool, int end_fd, int stop_fd, struct error *err)
 {
     char path[PATH_MAX];
     int n = snprintf(path, sizeof(path), "%s/lock", spool);
@@ -80,7 +72,7 @@ int lock_take(const char *spool, int wake_fd, int stop_fd, struct error *err)
     int rc;
     if (errno == EWOULDBLOCK) {
         log_info("another forwarder has the spool %s: waiting until it goes", spool);
-        rc = wait_or_stop(fd, wake_fd, stop_fd, err);
+        rc = wait_or_stop(fd, end_fd, stop_fd, err);
         if (rc == 0) log_info("the spool %s is ours now", spool);
     } else {
         rc = error_set(err, ERR_IO, "%s: cannot lock: %s", path, strerror(errno));

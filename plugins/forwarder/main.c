@@ -37,7 +37,7 @@ enum {
 struct options {
     const char *spool, *endpoint, *dump;
     struct rpc_tls tls;
-    int wake_fd;
+    int end_fd;
 };
 
 static const char help[] =
@@ -51,8 +51,7 @@ static const char help[] =
     "  --ca FILE             trust these CA certificates (PEM) instead of the system's\n"
     "  --host-override NAME  expect this name in the agent's certificate\n"
     "  --insecure            do not verify the agent's certificate\n"
-    "  --wake-fd N           end when this descriptor is at its end; look at the spool when\n"
-    "                        there is something to read from it\n"
+    "  --end-fd N            end when this descriptor is at its end\n"
     "  --debug               log more\n"
     "  --dump FILE           print the records of a spool file and exit\n"
     "  --help, --version     print this, or the version, and exit\n";
@@ -64,7 +63,7 @@ enum option_id {
     OPT_CA,
     OPT_HOST,
     OPT_INSECURE,
-    OPT_WAKE_FD,
+    OPT_END_FD,
     OPT_DEBUG,
     OPT_DUMP,
     OPT_HELP,
@@ -78,7 +77,7 @@ static const struct option long_options[] = {
     {"ca", required_argument, NULL, OPT_CA},
     {"host-override", required_argument, NULL, OPT_HOST},
     {"insecure", no_argument, NULL, OPT_INSECURE},
-    {"wake-fd", required_argument, NULL, OPT_WAKE_FD},
+    {"end-fd", required_argument, NULL, OPT_END_FD},
     {"debug", no_argument, NULL, OPT_DEBUG},
     {"dump", required_argument, NULL, OPT_DUMP},
     {"help", no_argument, NULL, OPT_HELP},
@@ -101,7 +100,7 @@ static _Noreturn void print_and_exit(const char *text)
 static int parse_fd(const char *text)
 {
     uint64_t fd;
-    if (parse_u64(text, INT_MAX, &fd) < 0) usage("bad number for --wake-fd: ", text);
+    if (parse_u64(text, INT_MAX, &fd) < 0) usage("bad number for --end-fd: ", text);
     return (int)fd;
 }
 
@@ -127,8 +126,8 @@ static void apply_option(struct options *o, int id, char *argument)
     case OPT_INSECURE:
         o->tls.enabled = o->tls.insecure = true;
         break;
-    case OPT_WAKE_FD:
-        o->wake_fd = parse_fd(argument);
+    case OPT_END_FD:
+        o->end_fd = parse_fd(argument);
         break;
     case OPT_DEBUG:
         log_set_level(LOG_LEVEL_DEBUG);
@@ -160,7 +159,7 @@ static void parse_options(struct options *o, int argc, char **argv)
 
 /* slurmctld does not mark all its descriptors close-on-exec; a lock or a socket must not live on
  * in us. */
-static void close_others(int wake_fd)
+static void close_others(int end_fd)
 {
     DIR *d = opendir("/proc/self/fd");
     if (!d) return;
@@ -168,7 +167,7 @@ static void close_others(int wake_fd)
     while ((entry = readdir(d))) {
         uint64_t fd;
         if (parse_u64(entry->d_name, INT_MAX, &fd) < 0) continue; // "." and ".."
-        if (fd > STDERR_FILENO && (int)fd != wake_fd && (int)fd != dirfd(d)) (void)close((int)fd);
+        if (fd > STDERR_FILENO && (int)fd != end_fd && (int)fd != dirfd(d)) (void)close((int)fd);
     }
     (void)closedir(d);
 }
@@ -211,12 +210,12 @@ static int run(const struct options *o, int stop_fd, struct error *err)
 {
     struct rpc_client *client = rpc_client_new(o->endpoint, &o->tls, ANSWER_MAX, err);
     if (!client) return err->code;
-    int rc = lock_take(o->spool, o->wake_fd, stop_fd, err);
+    int rc = lock_take(o->spool, o->end_fd, stop_fd, err);
     if (rc < 0) return rc;
 
     struct forward_options forward = forward_defaults;
     forward.spool = o->spool;
-    forward.wake_fd = o->wake_fd;
+    forward.end_fd = o->end_fd;
     forward.stop_fd = stop_fd;
     forward.send = send_record;
     forward.ctx = client;
@@ -229,7 +228,7 @@ static int run(const struct options *o, int stop_fd, struct error *err)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.wake_fd = -1};
+    struct options o = {.end_fd = -1};
     struct error err = {0};
     parse_options(&o, argc, argv);
     if (o.dump) {
@@ -237,7 +236,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "deepsquare-forwarder: %s\n", err.text);
         return EXIT_FAILURE;
     }
-    if (o.wake_fd >= 0) close_others(o.wake_fd);
+    if (o.end_fd >= 0) close_others(o.end_fd);
     int rc = run(&o, open_stop_fd(), &err);
     if (rc < 0 && rc != ERR_STOPPED) log_error("%s", err.text);
     /* Not exit(): calls may be under way on other threads, and all that matters is written. */

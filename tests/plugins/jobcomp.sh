@@ -7,7 +7,7 @@ set -u
 build=${top_builddir:-.}
 self=$(readlink -f "$0")
 plugin=$build/.libs/jobcomp_deepsquare.so
-version_h=$build/plugins/jobcomp/gen/include/slurm/slurm_version.h
+version_h=$build/plugins/gen/include/slurm/slurm_version.h
 
 skip() { echo "1..0 # SKIP $1"; exit 0; }
 

@@ -256,7 +256,8 @@ struct lab {
     struct spool_writer writer;
     struct agent *agent;
     pid_t pid;
-    int wake; // our end of the pipe
+    int end; // our end of the pipe
+    long long scan_ms;
 };
 
 static int fake_send(void *ctx, const struct record *r, char *message, size_t size)
@@ -293,7 +294,8 @@ static int setup(void **state)
     l->agent =
         mmap(NULL, sizeof(*l->agent), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (l->agent == MAP_FAILED) return -1;
-    l->wake = -1;
+    l->end = -1;
+    l->scan_ms = 20;
     *state = l;
     return 0;
 }
@@ -305,7 +307,7 @@ static int teardown(void **state)
         kill(l->pid, SIGKILL);
         waitpid(l->pid, NULL, 0);
     }
-    if (l->wake >= 0) close(l->wake);
+    if (l->end >= 0) close(l->end);
     spool_writer_close(&l->writer);
     DIR *d = opendir(l->dir);
     const struct dirent *entry;
@@ -330,11 +332,11 @@ static void start_forwarder(struct lab *l, size_t window)
         if (!freopen("/dev/null", "w", stderr)) _exit(3);
         struct forward_options o = forward_defaults;
         o.spool = l->dir;
-        o.wake_fd = fds[0];
+        o.end_fd = fds[0];
         o.send = fake_send;
         o.ctx = l->agent;
         o.window = window;
-        o.scan_ms = 20;
+        o.scan_ms = l->scan_ms;
         o.refused_ms = 400;
         o.refused_short_ms = 100;
         o.backoff_ms = 10;
@@ -343,7 +345,7 @@ static void start_forwarder(struct lab *l, size_t window)
         _exit(forward_run(&o, NULL) == 0 ? 0 : 1);
     }
     close(fds[0]);
-    l->wake = fds[1];
+    l->end = fds[1];
 }
 
 /* Returns the milliseconds that it took. */
@@ -351,8 +353,8 @@ static long long stop_forwarder(struct lab *l)
 {
     int status;
     long long before = clock_mono_ms();
-    close(l->wake);
-    l->wake = -1;
+    close(l->end);
+    l->end = -1;
     assert_int_equal(waitpid(l->pid, &status, 0), l->pid);
     assert_int_equal(status, 0);
     l->pid = 0;
@@ -578,7 +580,7 @@ static void test_killed_again_and_again(void **state)
         sleep_ms(30);
         kill(l->pid, SIGKILL);
         waitpid(l->pid, NULL, 0);
-        close(l->wake);
+        close(l->end);
         for (int i = 0; i <= JOBS; i++) // calls that died with it
             atomic_store(&l->agent->busy[i], 0);
         kills++;
@@ -593,19 +595,29 @@ static void test_killed_again_and_again(void **state)
     assert_int_equal(count_records(l), 0);
 }
 
-static void test_wake_is_quick(void **state)
+/* Whoever writes to the spool, and whenever: it is noticed, not found at the next look. */
+static void test_notices_what_is_written(void **state)
 {
     struct lab *l = *state;
-    (void)spool_writer_init(&l->writer, l->dir);
+    struct spool_writer other; // of another plugin
+    l->scan_ms = 60 * 1000;
+    assert_int_equal(mkdir(l->dir, 0700), 0); // as lock_take() does
     start_forwarder(l, 16);
-    sleep_ms(50);
-    long long before = clock_mono_ms();
+    sleep_ms(200);
     append(l, 1, 0);
-    assert_int_equal(write(l->wake, "", 1), 1);
-    while (delivered(l) < 1 && clock_mono_ms() - before < 1000)
-        sleep_ms(1);
-    assert_int_equal(delivered(l), 1);
+    wait_delivered(l, 1);
+    append(l, 2, 0);
+    wait_delivered(l, 2);
+    other = l->writer;
+    assert_int_equal(spool_writer_init(&l->writer, l->dir), 0);
+    append(l, 3, 0);
+    wait_delivered(l, 3);
+    spool_writer_close(&l->writer);
+    l->writer = other;
+    append(l, 4, 0);
+    wait_delivered(l, 4);
     (void)stop_forwarder(l);
+    assert_int_equal(atomic_load(&l->agent->calls), 4);
 }
 
 static long peak_memory_kb(pid_t pid)
@@ -733,7 +745,7 @@ int main(void)
         T(test_flood_of_unknown),
         T(test_one_record_fails),
         T(test_killed_again_and_again),
-        T(test_wake_is_quick),
+        T(test_notices_what_is_written),
         T(test_many_waiting_in_flat_memory),
         T(test_lock),
         T(test_rejects_are_bounded),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* JobCompLoc and JobCompParams. */
+/* JobCompLoc, JobCompParams, and the options of plugstack.conf. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,15 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "plugins/jobcomp/settings.h"
+#include "plugins/common/settings.h"
 
-static struct keeper_config config;
+static struct launch_config config;
 static char problem[512];
 
 static int parse(const char *location, const char *params)
 {
     problem[0] = '\0';
-    config = (struct keeper_config){.program = "/default", .spool = "/spool"};
+    config = (struct launch_config){.program = "/default"};
     return settings_parse(&config, location, params, problem, sizeof(problem));
 }
 
@@ -30,7 +30,6 @@ static void test_good_locations(void **state)
         assert_int_equal(parse(good[i], NULL), 0);
         assert_string_equal(config.endpoint, good[i]);
         assert_string_equal(config.program, "/default");
-        assert_string_equal(config.spool, "/spool");
         assert_false(config.tls);
     }
 }
@@ -76,6 +75,8 @@ static void test_params(void **state)
     assert_string_equal(config.host_override, "grid.example");
     assert_string_equal(config.program, "/x/f");
 
+    assert_int_equal(parse("a:1", "host-override=grid.example"), 0);
+    assert_string_equal(config.host_override, "grid.example");
     assert_int_equal(parse("a:1", "CA=/etc/ca.pem"), 0);
     assert_true(config.tls);
     assert_int_equal(parse("a:1", "insecure,,"), 0);
@@ -109,7 +110,34 @@ static void test_bad_params_leave_the_rest(void **state)
     assert_true(config.tls);
 }
 
-/* A reconfigure starts from nothing but program and spool. */
+/* Who names a CA wants TLS: a mistake in its path must not turn that off. */
+static void test_bad_ca_is_no_clear_text(void **state)
+{
+    (void)state;
+    assert_int_equal(parse("a:1", "ca=relative"), -1);
+    assert_true(config.tls);
+    assert_string_equal(config.ca, "");
+    assert_int_equal(parse("a:1", "tls,ca=relative"), -1);
+    assert_true(config.tls);
+}
+
+static void test_single_options(void **state)
+{
+    (void)state;
+    struct launch_config before;
+    (void)parse("a:1", "tls");
+    before = config;
+    assert_false(settings_set_endpoint(&config, "nonsense"));
+    assert_false(settings_apply(&config, "endpoint=b:2"));
+    assert_false(settings_apply(&config, ""));
+    assert_memory_equal(&config, &before, sizeof(config));
+    assert_true(settings_set_endpoint(&config, "b:2"));
+    assert_string_equal(config.endpoint, "b:2");
+    assert_true(settings_apply(&config, "insecure"));
+    assert_true(config.insecure);
+}
+
+/* A reconfigure starts from nothing but the program. */
 static void test_old_values_do_not_stay(void **state)
 {
     (void)state;
@@ -128,6 +156,8 @@ int main(void)
         cmocka_unit_test(test_bad_locations),
         cmocka_unit_test(test_params),
         cmocka_unit_test(test_bad_params_leave_the_rest),
+        cmocka_unit_test(test_bad_ca_is_no_clear_text),
+        cmocka_unit_test(test_single_options),
         cmocka_unit_test(test_old_values_do_not_stay),
     };
     return cmocka_run_group_tests_name("settings", tests, NULL, NULL);
