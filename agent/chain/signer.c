@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Signatures by libsecp256k1 (RFC 6979 nonces, always low s). After signer_new nothing changes any
- * more but what signing itself keeps on the stack: any thread may sign.
+ * more but the rules for transactions: any thread may sign messages.
  */
 #include "agent/chain/signer.h"
 
@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "agent/chain/abi.h"
 #include "agent/chain/keccak.h"
 #include "agent/chain/rlp.h"
 #include "agent/util/hex.h"
@@ -28,6 +29,7 @@ struct signer {
     secp256k1_context *secp;
     struct secret key;
     struct eth_address address;
+    struct signer_rules rules; // of transactions; chain id 0: none yet
 };
 
 struct signature {
@@ -184,16 +186,87 @@ static int put_signed(struct buf *b, const struct eth_tx *tx, const struct signa
     return buf_error(b);
 }
 
-static int check_tx(const struct eth_tx *tx, struct error *err)
+/* ---- what may be signed ---- */
+
+static const struct eth_address nobody;
+
+static bool same_address(const struct eth_address *a, const struct eth_address *b)
 {
-    static const struct eth_address nobody;
-    if (tx->chain_id == 0)
-        return error_set(err, ERR_INVALID, "transaction without a chain id could be replayed");
-    if (memcmp(&tx->to, &nobody, sizeof(nobody)) == 0)
-        return error_set(err, ERR_INVALID, "transaction without a recipient");
+    return memcmp(a->b, b->b, sizeof(a->b)) == 0;
+}
+
+int signer_set_rules(struct signer *s, const struct signer_rules *rules, struct error *err)
+{
+    if (rules->chain_id == 0 || same_address(&rules->metascheduler, &nobody))
+        return error_set(err, ERR_INVALID, "signing rules without a chain id or a contract");
+    if (s->rules.chain_id != 0 && (rules->chain_id != s->rules.chain_id ||
+                                   !same_address(&rules->metascheduler, &s->rules.metascheduler)))
+        return error_set(err,
+                         ERR_DENIED,
+                         "transactions are signed for chain %llu and its contract only, not for "
+                         "another of chain %llu",
+                         (unsigned long long)s->rules.chain_id,
+                         (unsigned long long)rules->chain_id);
+    s->rules = *rules;
+    return 0;
+}
+
+/* The calls that the agent makes. A claim or a report moves no money of ours but its gas. */
+static const struct {
+    const char *signature;
+    size_t contract; // offset in struct signer_rules
+} calls[] = {
+    {"claimNextJob()", offsetof(struct signer_rules, metascheduler)},
+    {"claimNextCancellingJob()", offsetof(struct signer_rules, metascheduler)},
+    {"claimNextTopUpJob()", offsetof(struct signer_rules, metascheduler)},
+    {"providerSetJobStatus(bytes32,uint8,uint64,string,int64)",
+     offsetof(struct signer_rules, metascheduler)},
+    {"refuseJob(bytes32)", offsetof(struct signer_rules, metascheduler)},
+    {"register((uint64,uint64[],uint64[],uint64[]),(uint256,uint256,uint256),(string,string)[])",
+     offsetof(struct signer_rules, provider_manager)},
+};
+
+static bool is_allowed(const struct signer_rules *rules, const struct eth_tx *tx)
+{
+    uint8_t selector[ABI_SELECTOR];
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        abi_selector(calls[i].signature, selector);
+        if (memcmp(selector, tx->data, sizeof(selector)) != 0) continue;
+        const void *contract = (const uint8_t *)rules + calls[i].contract;
+        return same_address(&tx->to, contract) && !same_address(&tx->to, &nobody);
+    }
+    return false;
+}
+
+static int check_call(const struct signer *s, const struct eth_tx *tx, struct error *err)
+{
+    char to[ETH_ADDRESS_TEXT], selector[2 * ABI_SELECTOR + 3];
+    hex_encode(to, tx->to.b, sizeof(tx->to.b));
+    if (tx->data_len == 0 && same_address(&tx->to, &s->address)) return 0; // fills a gap of nonces
+    if (tx->data_len < ABI_SELECTOR)
+        return error_set(err, ERR_DENIED, "refused to sign a transaction to %s without a call", to);
+    if (!is_allowed(&s->rules, tx))
+        return error_set(err,
+                         ERR_DENIED,
+                         "refused to sign call %s to %s: the agent makes no such call",
+                         hex_encode(selector, tx->data, ABI_SELECTOR),
+                         to);
+    return 0;
+}
+
+static int check_tx(const struct signer *s, const struct eth_tx *tx, struct error *err)
+{
+    if (s->rules.chain_id == 0)
+        return error_set(err, ERR_DENIED, "refused to sign a transaction: no chain is pinned yet");
+    if (tx->chain_id != s->rules.chain_id)
+        return error_set(err,
+                         ERR_DENIED,
+                         "refused to sign for chain %llu: chain %llu is pinned",
+                         (unsigned long long)tx->chain_id,
+                         (unsigned long long)s->rules.chain_id);
     if (tx->eip1559 && u256_cmp(tx->max_priority_fee_per_gas, tx->max_fee_per_gas) > 0)
         return error_set(err, ERR_INVALID, "transaction with a priority fee above its maximum fee");
-    return 0;
+    return check_call(s, tx, err);
 }
 
 int signer_sign_tx(const struct signer *s,
@@ -205,7 +278,7 @@ int signer_sign_tx(const struct signer *s,
     uint8_t digest[KECCAK256_SIZE];
     struct signature signature;
     struct buf b = BUF_INIT(TX_MAX);
-    int rc = check_tx(tx, err);
+    int rc = check_tx(s, tx, err);
     if (rc < 0) return rc;
     rc = digest_to_sign(tx, digest);
     if (rc < 0)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The provider's key: signs transactions (EIP-155 legacy, EIP-1559) and messages (EIP-191). */
+/*
+ * The provider's key: signs messages (EIP-191), and of transactions (EIP-155 legacy, EIP-1559) only
+ * the calls that the agent makes: whatever a node, a job or a bug may say, the key does no more.
+ */
 #ifndef CHAIN_SIGNER_H
 #define CHAIN_SIGNER_H
 
@@ -21,6 +24,20 @@ struct signer *signer_destroy(struct signer *s); // wipes; returns NULL
 
 struct eth_address signer_address(const struct signer *s);
 
+/* Where transactions may go. */
+struct signer_rules {
+    uint64_t chain_id;
+    struct eth_address metascheduler;
+    struct eth_address provider_manager; // the one that the MetaScheduler names
+};
+
+/*
+ * Allow transactions: before the first call none is signed. Chain and MetaScheduler are pinned by
+ * it: ERR_DENIED, and the rules stay, if a later call names others. Not thread-safe: one thread
+ * calls this and signer_sign_tx().
+ */
+int signer_set_rules(struct signer *s, const struct signer_rules *rules, struct error *err);
+
 struct eth_tx {
     bool eip1559;
     uint64_t chain_id;
@@ -33,7 +50,12 @@ struct eth_tx {
     size_t data_len;
 };
 
-/* Sign deterministically (RFC 6979): append the raw transaction to `raw`, fill *hash. */
+/*
+ * Sign deterministically (RFC 6979): append the raw transaction to `raw`, fill *hash. What may be
+ * signed: the agent's calls of the MetaScheduler and of the ProviderManager, told by their
+ * selectors, and a transfer of nothing to ourselves, all on the pinned chain. ERR_DENIED names what
+ * was refused.
+ */
 int signer_sign_tx(const struct signer *s,
                    const struct eth_tx *tx,
                    struct buf *raw,

@@ -18,7 +18,7 @@
 
 struct engine_options { // all borrowed until engine_destroy()
     struct store *store;
-    const struct signer *signer;
+    struct signer *signer;      // its rules are set once the chain is known
     struct chain_options chain; // cursor is filled in from the store
     struct slurm_backend *slurm;
     struct customer *customer;

@@ -162,6 +162,14 @@ void engine_on_chain_ready(struct engine *e, struct mail *m)
                   pinned);
         return;
     }
+    const struct signer_rules rules = {.chain_id = r->chain_id,
+                                       .metascheduler = e->o.chain.metascheduler,
+                                       .provider_manager = r->provider_manager};
+    struct error err = {0};
+    if (signer_set_rules(e->o.signer, &rules, &err) < 0) {
+        log_error("%s", err.text);
+        return;
+    }
     log_info("chain %" PRIu64 ": the node answers; %" PRIu64 " transactions of ours are mined",
              r->chain_id,
              r->nonce);

@@ -15,6 +15,7 @@
 #define ORDER_MINUS "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364140"
 #define HALF_ORDER  "0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0"
 #define TO          "0x3707ab457cf457275b7ec32e203c54df80c299d5"
+#define MANAGER     "0x00000000000000000000000000000000000000dd"
 #define NONCE       "{\"message\":\"login\",\"nonce\":\"AAECAwQFBgcICQoLDA0ODw==\"}"
 
 static struct signer *signer_of(const char *hex, struct error *err)
@@ -23,6 +24,18 @@ static struct signer *signer_of(const char *hex, struct error *err)
     assert_int_equal(secret_set(&key, hex, strlen(hex)), 0);
     struct signer *s = signer_new(&key, err);
     secret_wipe(&key);
+    return s;
+}
+
+/* A signer that may sign for chain `chain_id`: TO is the contract, MANAGER its ProviderManager. */
+static struct signer *allowed_signer_of(const char *hex, uint64_t chain_id)
+{
+    struct signer *s = signer_of(hex, NULL);
+    const struct signer_rules rules = {.chain_id = chain_id,
+                                       .metascheduler = address_of(TO),
+                                       .provider_manager = address_of(MANAGER)};
+    assert_non_null(s);
+    assert_int_equal(signer_set_rules(s, &rules, NULL), 0);
     return s;
 }
 
@@ -116,7 +129,8 @@ static void legacy_transactions(void **state)
         .data = claim,
         .data_len = sizeof(claim),
     };
-    struct signer *s = signer_of(KEY, NULL), *other = signer_of(OTHER_KEY, NULL);
+    struct signer *s = allowed_signer_of(KEY, 179188);
+    struct signer *other = allowed_signer_of(OTHER_KEY, 179188);
     sign_and_compare(s, &tx, VECTOR_TX_LEGACY);
     sign_and_compare(other, &tx, VECTOR_TX_LEGACY_OTHER);
     (void)signer_destroy(s);
@@ -126,8 +140,8 @@ static void legacy_transactions(void **state)
 static void eip1559_transactions(void **state)
 {
     (void)state;
-    uint8_t data[260];
-    fill_pattern(data, sizeof(data));
+    uint8_t data[260] = {0xe1, 0xc0, 0xfd, 0xd4}; // providerSetJobStatus
+    fill_pattern(data + 4, sizeof(data) - 4);
     struct eth_tx tx = {
         .eip1559 = true,
         .chain_id = 179188,
@@ -138,7 +152,8 @@ static void eip1559_transactions(void **state)
         .data = data,
         .data_len = sizeof(data),
     };
-    struct signer *s = signer_of(KEY, NULL), *other = signer_of(OTHER_KEY, NULL);
+    struct signer *s = allowed_signer_of(KEY, 179188);
+    struct signer *other = allowed_signer_of(OTHER_KEY, 179188);
     sign_and_compare(s, &tx, VECTOR_TX_1559);
     sign_and_compare(other, &tx, VECTOR_TX_1559_OTHER);
     (void)signer_destroy(s);
@@ -149,13 +164,13 @@ static void eip1559_transactions(void **state)
 static void largest_numbers(void **state)
 {
     (void)state;
-    struct signer *s = signer_of(KEY, NULL);
+    struct signer *s = allowed_signer_of(KEY, UINT64_MAX);
     struct eth_tx tx = {
         .chain_id = UINT64_MAX,
         .nonce = UINT64_MAX,
         .gas_limit = UINT64_MAX,
         .max_fee_per_gas = {{UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}},
-        .to = address_of(TO),
+        .to = signer_address(s),
     };
     struct buf raw = BUF_INIT(1024);
     struct eth_hash hash;
@@ -169,44 +184,188 @@ static void largest_numbers(void **state)
     (void)signer_destroy(s);
 }
 
-static void refused_transactions(void **state)
+static int sign(struct signer *s, const struct eth_tx *tx, struct error *err)
+{
+    struct buf raw = BUF_INIT(256 * 1024);
+    struct eth_hash hash;
+    int rc = signer_sign_tx(s, tx, &raw, &hash, err);
+    assert_true(rc == 0 ? raw.len > 0 : raw.len == 0);
+    buf_free(&raw);
+    return rc;
+}
+
+static void assert_denied(struct signer *s, const struct eth_tx *tx, const char *named)
+{
+    struct error err = {0};
+    assert_int_equal(sign(s, tx, &err), ERR_DENIED);
+    assert_non_null(strcasestr(err.text, named));
+}
+
+/* protocol: the selector of each call, and who it is made to. */
+static const struct {
+    uint8_t selector[4];
+    const char *to;
+} allowed[] = {
+    {{0x5d, 0x3a, 0x71, 0x80}, TO},      // claimNextJob
+    {{0x5e, 0x1b, 0x2d, 0x65}, TO},      // claimNextCancellingJob
+    {{0xeb, 0xd4, 0xbf, 0x00}, TO},      // claimNextTopUpJob
+    {{0xe1, 0xc0, 0xfd, 0xd4}, TO},      // providerSetJobStatus
+    {{0x1f, 0x92, 0xa6, 0x3f}, TO},      // refuseJob
+    {{0x94, 0xf9, 0xb0, 0x55}, MANAGER}, // register
+};
+
+static struct eth_tx call_of(const uint8_t *data, size_t len, const char *to)
+{
+    return (struct eth_tx){.chain_id = 7, .to = address_of(to), .data = data, .data_len = len};
+}
+
+static void allowed_calls(void **state)
+{
+    (void)state;
+    struct signer *s = allowed_signer_of(KEY, 7);
+    for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++) {
+        const char *other = strcmp(allowed[i].to, TO) == 0 ? MANAGER : TO;
+        struct eth_tx tx = call_of(allowed[i].selector, 4, allowed[i].to);
+        assert_int_equal(sign(s, &tx, NULL), 0);
+        tx.to = address_of(other); // the right call to the wrong one of the two
+        assert_denied(s, &tx, other);
+        tx.to = signer_address(s);
+        assert_denied(s, &tx, VECTOR_ADDRESS);
+    }
+    // A gap is filled with nothing, sent to ourselves.
+    struct eth_tx fill = call_of(NULL, 0, VECTOR_ADDRESS);
+    assert_int_equal(sign(s, &fill, NULL), 0);
+    (void)signer_destroy(s);
+}
+
+/* Every other selector, be it one of the contracts' own, is refused to either of them. */
+static void forbidden_calls(void **state)
+{
+    (void)state;
+    static const char *const forbidden[] = {
+        "0xd9943788", // requestNewJob
+        "0x5fae1450", // cancelJob
+        "0x2fecc4f6", // topUpJob
+        "0x69ee1bf9", // topUpJobDelegate
+        "0x2f2ff15d", // grantRole
+        "0xd77836ce", // withdrawAdmin
+        "0xa9059cbb", // transfer of a token
+        "0x095ea7b3", // approve
+        "0x29092d0e", // remove
+        "0x00000000",
+        "0x5d3a7181",
+    };
+    struct signer *s = allowed_signer_of(KEY, 7);
+    for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++) {
+        uint8_t data[68] = {0};
+        assert_int_equal(hex_decode(data, 4, forbidden[i]), 0);
+        struct eth_tx tx = call_of(data, sizeof(data), TO);
+        assert_denied(s, &tx, forbidden[i]);
+        tx.to = address_of(MANAGER);
+        assert_denied(s, &tx, forbidden[i]);
+    }
+    uint64_t seed = 1;
+    for (int i = 0; i < 10000; i++) {
+        uint64_t data = next_random(&seed);
+        bool known = false;
+        for (size_t k = 0; k < sizeof(allowed) / sizeof(allowed[0]); k++)
+            known = known || memcmp(&data, allowed[k].selector, 4) == 0;
+        struct eth_tx tx = call_of((const uint8_t *)&data, sizeof(data), i % 2 ? TO : MANAGER);
+        assert_int_equal(sign(s, &tx, NULL), known ? 0 : ERR_DENIED);
+    }
+    (void)signer_destroy(s);
+}
+
+static void forbidden_recipients(void **state)
+{
+    (void)state;
+    static const char nobody[] = "0x0000000000000000000000000000000000000000";
+    struct signer *s = allowed_signer_of(KEY, 7);
+    struct eth_tx tx = call_of(allowed[0].selector, 4, VECTOR_ADDRESS_OTHER);
+    assert_denied(s, &tx, VECTOR_ADDRESS_OTHER);
+    tx.to = address_of(nobody); // would make a contract
+    assert_denied(s, &tx, nobody);
+    tx = call_of(NULL, 0, TO);
+    assert_denied(s, &tx, TO);
+    tx = call_of(NULL, 0, VECTOR_ADDRESS_OTHER);
+    assert_denied(s, &tx, VECTOR_ADDRESS_OTHER);
+    for (size_t len = 1; len < 4; len++) {
+        tx = call_of(allowed[0].selector, len, TO);
+        assert_denied(s, &tx, TO);
+        tx = call_of(allowed[0].selector, len, VECTOR_ADDRESS);
+        assert_denied(s, &tx, VECTOR_ADDRESS);
+    }
+    // While the MetaScheduler's ProviderManager is not known nobody is registered with.
+    struct signer *early = signer_of(KEY, NULL);
+    struct signer_rules rules = {.chain_id = 7, .metascheduler = address_of(TO)};
+    assert_int_equal(signer_set_rules(early, &rules, NULL), 0);
+    tx = call_of(allowed[5].selector, 4, MANAGER);
+    assert_denied(early, &tx, MANAGER);
+    tx.to = address_of(nobody);
+    assert_denied(early, &tx, nobody);
+    (void)signer_destroy(early);
+    (void)signer_destroy(s);
+}
+
+static void pinned_chain(void **state)
 {
     (void)state;
     struct signer *s = signer_of(KEY, NULL);
-    static const uint8_t data[1];
-    const struct eth_tx good = {
-        .eip1559 = true,
-        .chain_id = 1,
-        .max_fee_per_gas = u256_from_u64(2),
-        .max_priority_fee_per_gas = u256_from_u64(2),
-        .to = address_of(TO),
-        .data = data,
-        .data_len = sizeof(data),
-    };
-    struct eth_tx bad[3] = {good, good, good};
-    bad[0].chain_id = 0;
-    bad[1].to = (struct eth_address){{0}};
-    bad[2].max_priority_fee_per_gas = u256_from_u64(3);
-    struct buf raw = BUF_INIT(1024);
-    struct eth_hash hash;
-    for (size_t i = 0; i < 3; i++) {
-        struct error err = {0};
-        assert_int_equal(signer_sign_tx(s, &bad[i], &raw, &hash, &err), ERR_INVALID);
-        assert_string_not_equal(err.text, "");
-    }
-    assert_int_equal(raw.len, 0);
-    assert_int_equal(signer_sign_tx(s, &good, &raw, &hash, NULL), 0);
+    struct error err = {0};
+    struct eth_tx tx = call_of(allowed[0].selector, 4, TO);
+    assert_denied(s, &tx, "no chain is pinned");
+    tx.chain_id = 0;
+    assert_denied(s, &tx, "no chain is pinned");
+
+    struct signer_rules rules = {.metascheduler = address_of(TO)};
+    assert_int_equal(signer_set_rules(s, &rules, &err), ERR_INVALID);
+    rules.chain_id = 7;
+    rules.metascheduler = (struct eth_address){{0}};
+    assert_int_equal(signer_set_rules(s, &rules, &err), ERR_INVALID);
+    rules.metascheduler = address_of(TO);
+    assert_int_equal(signer_set_rules(s, &rules, NULL), 0);
+    assert_denied(s, &tx, "chain 0");
+    tx.chain_id = 8;
+    assert_denied(s, &tx, "chain 8");
+    tx.chain_id = 7;
+    assert_int_equal(sign(s, &tx, NULL), 0);
+
+    // Another chain or contract is refused and changes nothing; the ProviderManager may move.
+    rules.chain_id = 8;
+    assert_int_equal(signer_set_rules(s, &rules, &err), ERR_DENIED);
+    assert_non_null(strstr(err.text, "chain 8"));
+    rules.chain_id = 7;
+    rules.metascheduler = address_of(MANAGER);
+    assert_int_equal(signer_set_rules(s, &rules, &err), ERR_DENIED);
+    assert_int_equal(sign(s, &tx, NULL), 0);
+    rules.metascheduler = address_of(TO);
+    rules.provider_manager = address_of(VECTOR_ADDRESS_OTHER);
+    assert_int_equal(signer_set_rules(s, &rules, NULL), 0);
+    tx = call_of(allowed[5].selector, 4, VECTOR_ADDRESS_OTHER);
+    assert_int_equal(sign(s, &tx, NULL), 0);
+    (void)signer_destroy(s);
+}
+
+static void refused_transactions(void **state)
+{
+    (void)state;
+    struct signer *s = allowed_signer_of(KEY, 7);
+    struct eth_tx tx = call_of(allowed[0].selector, 4, TO);
+    struct error err = {0};
+    tx.eip1559 = true;
+    tx.max_fee_per_gas = u256_from_u64(2);
+    tx.max_priority_fee_per_gas = u256_from_u64(3);
+    assert_int_equal(sign(s, &tx, &err), ERR_INVALID);
+    assert_string_not_equal(err.text, "");
+    tx.max_priority_fee_per_gas = u256_from_u64(2);
+    assert_int_equal(sign(s, &tx, NULL), 0);
 
     static uint8_t huge[128 * 1024];
-    struct eth_tx large = good;
-    large.data = huge;
-    large.data_len = sizeof(huge);
-    struct error err = {0};
-    size_t before = raw.len;
-    assert_int_equal(signer_sign_tx(s, &large, &raw, &hash, &err), ERR_LIMIT);
+    memcpy(huge, allowed[0].selector, 4);
+    tx.data = huge;
+    tx.data_len = sizeof(huge);
+    assert_int_equal(sign(s, &tx, &err), ERR_LIMIT);
     assert_int_equal(err.code, ERR_LIMIT);
-    assert_int_equal(raw.len, before);
-    buf_free(&raw);
     (void)signer_destroy(s);
 }
 
@@ -284,6 +443,10 @@ int main(void)
         cmocka_unit_test(legacy_transactions),
         cmocka_unit_test(eip1559_transactions),
         cmocka_unit_test(largest_numbers),
+        cmocka_unit_test(allowed_calls),
+        cmocka_unit_test(forbidden_calls),
+        cmocka_unit_test(forbidden_recipients),
+        cmocka_unit_test(pinned_chain),
         cmocka_unit_test(refused_transactions),
         cmocka_unit_test(messages),
         cmocka_unit_test(recovered),

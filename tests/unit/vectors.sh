@@ -127,7 +127,7 @@ for k in $key $other_key; do
         --gas-limit 200000 --gas-price 20000000000 $to 0x5d3a7180
     vector "VECTOR_TX_1559$tag" mktx --private-key $k --chain 179188 --nonce 0 \
         --gas-limit 500000 --gas-price 30000000000 --priority-gas-price 1500000000 $to \
-        "$(pattern 260)"
+        "0xe1c0fdd4$(pattern 256 | cut -c 3-)"
     vector "VECTOR_MESSAGE$tag" wallet sign --private-key $k hello
 done
 vector VECTOR_MESSAGE_EMPTY wallet sign --private-key $key ''
