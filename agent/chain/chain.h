@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "agent/chain/contract.h"
+#include "agent/chain/feepolicy.h"
 #include "agent/chain/signer.h"
 #include "agent/chain/types.h"
 #include "agent/util/error.h"
@@ -39,13 +40,6 @@ struct chain_poll {
     int64_t head_time_s;                    // the head block's timestamp
     uint64_t nonce;                         // eth_getTransactionCount(latest)
     uint64_t claimable, cancelling, top_up; // sizes of our three queues
-};
-
-struct chain_fees {
-    bool eip1559;
-    uint64_t gas_limit;
-    struct u256 max_fee_per_gas; // legacy: gasPrice
-    struct u256 max_priority_fee_per_gas;
 };
 
 struct chain_receipt {
