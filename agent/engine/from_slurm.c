@@ -225,6 +225,7 @@ struct slurm_task {
     struct engine *e;
     size_t count, found;
     struct slurm_job *jobs; // count slots
+    enum slurm_proof proof; // of those that were not found
     struct error error;
     int rc;
     uint64_t ids[]; // count; none: a ping
@@ -256,8 +257,10 @@ static void run_slurm_task(struct task *task)
     struct slurm_task *t = (struct slurm_task *)task;
     struct slurm_backend *b = t->e->o.slurm;
     long long deadline = clock_mono_ms() + t->e->o.slurm_timeout_ms;
-    t->rc = t->count ? b->ops->query(b, t->ids, t->count, deadline, t->jobs, &t->found, &t->error)
-                     : b->ops->ping(b, deadline, &t->error);
+    t->rc =
+        t->count
+            ? b->ops->query(b, t->ids, t->count, deadline, t->jobs, &t->found, &t->proof, &t->error)
+            : b->ops->ping(b, deadline, &t->error);
     engine_post(t->e, &t->mail);
 }
 

@@ -217,13 +217,14 @@ struct query_args {
     size_t count;
     struct slurm_job *jobs;
     size_t *found;
+    enum slurm_proof *proof;
 };
 
 static int
 do_query(struct slurm_backend *b, const void *args, long long deadline, struct error *err)
 {
     const struct query_args *a = args;
-    return b->ops->query(b, a->ids, a->count, deadline, a->jobs, a->found, err);
+    return b->ops->query(b, a->ids, a->count, deadline, a->jobs, a->found, a->proof, err);
 }
 
 static int op_query(struct slurm_backend *b,
@@ -232,10 +233,32 @@ static int op_query(struct slurm_backend *b,
                     long long deadline_ms,
                     struct slurm_job *jobs,
                     size_t *found,
+                    enum slurm_proof *proof,
                     struct error *err)
 {
-    struct query_args args = {ids, count, jobs, found};
+    struct query_args args = {ids, count, jobs, found, proof};
     return call(of(b), do_query, &args, true, deadline_ms, err);
+}
+
+struct list_args {
+    struct slurm_job **jobs;
+    size_t *count;
+};
+
+static int do_list(struct slurm_backend *b, const void *args, long long deadline, struct error *err)
+{
+    const struct list_args *a = args;
+    return b->ops->list(b, deadline, a->jobs, a->count, err);
+}
+
+static int op_list(struct slurm_backend *b,
+                   long long deadline_ms,
+                   struct slurm_job **jobs,
+                   size_t *count,
+                   struct error *err)
+{
+    struct list_args args = {jobs, count};
+    return call(of(b), do_list, &args, true, deadline_ms, err);
 }
 
 struct job_args {
@@ -328,6 +351,7 @@ static const struct slurm_backend_ops ops = {
     .submit = op_submit,
     .find = op_find,
     .query = op_query,
+    .list = op_list,
     .cancel = op_cancel,
     .set_time_limit = op_set_time_limit,
     .nodes = op_nodes,

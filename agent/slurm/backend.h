@@ -40,6 +40,14 @@ struct slurm_job {
     uint32_t state;                   // enum slurm_state and flags, as of state.h
     uint32_t wait_status;             // as of wait(2)
     int64_t submit_s, start_s, end_s; // 0 = not (yet) known
+    uint64_t limit_min;               // time limit; 0 = none, or not known
+};
+
+/* What is proved of the ids that a query left out. */
+enum slurm_proof {
+    SLURM_PROOF_NONE = 0,   // accounting cannot be asked, or is not up to date: nothing
+    SLURM_PROOF_QUEUE,      // the queue has them not; the cluster has no accounting
+    SLURM_PROOF_ACCOUNTING, // nor has accounting, which is up to date, an end of them
 };
 
 enum { SLURM_NODE_NAME_MAX = 256 };
@@ -92,7 +100,9 @@ struct slurm_backend_ops {
      * All of `ids` in one request of the queue, and those that have left it in one of accounting,
      * of which only ends count. Fills jobs[0..*found) (at least `count` slots) in any order; left
      * out is what the queue does not know and accounting has no end of (yet), or what it does not
-     * know while accounting cannot be asked: that alone is no failure.
+     * know while accounting cannot be asked: that alone is no failure, and *proof tells the two
+     * apart (SLURM_PROOF_QUEUE if the queue knows them all). An id may be another's job by now:
+     * look at its name.
      */
     int (*query)(struct slurm_backend *b,
                  const uint64_t *ids,
@@ -100,7 +110,17 @@ struct slurm_backend_ops {
                  long long deadline_ms,
                  struct slurm_job *jobs,
                  size_t *found,
+                 enum slurm_proof *proof,
                  struct error *err);
+    /*
+     * All jobs in the queue that carry our mark, of any agent, in any state, as an array that the
+     * caller frees (NULL if none). Costly: all jobs of the cluster are read for it.
+     */
+    int (*list)(struct slurm_backend *b,
+                long long deadline_ms,
+                struct slurm_job **jobs,
+                size_t *count,
+                struct error *err);
     /* As `user`, the job's owner. A job that has ended already: 0. */
     int (*cancel)(struct slurm_backend *b,
                   uint64_t id,

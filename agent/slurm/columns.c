@@ -31,6 +31,27 @@ int columns_time(const char *field, int64_t *seconds)
     return 0;
 }
 
+int columns_limit(const char *field, uint64_t *minutes)
+{
+    uint64_t days = 0, clock[3] = {0}; // seconds, minutes, hours
+    char copy[COLUMNS_FIELD_MAX + 1], *at;
+    *minutes = 0;
+    if (*field < '0' || *field > '9') return 0;
+    (void)snprintf(copy, sizeof(copy), "%s", field);
+    int n = 0;
+    for (; n < 3 && (at = strrchr(copy, ':')); n++) {
+        if (parse_u64(at + 1, 59, &clock[n]) < 0) return ERR_PROTO;
+        *at = '\0';
+    }
+    char *dash = strchr(copy, '-');
+    if (dash) *dash = '\0';
+    if (n == 0 || n > 2 || (dash && n != 2)) return ERR_PROTO;
+    if (parse_u64(dash ? dash + 1 : copy, UINT32_MAX, &clock[n]) < 0) return ERR_PROTO;
+    if (dash && parse_u64(copy, UINT32_MAX, &days) < 0) return ERR_PROTO;
+    *minutes = (days * 24 + clock[2]) * 60 + clock[1];
+    return 0;
+}
+
 int columns_exit(const char *field, uint32_t *wait_status)
 {
     uint64_t code = 0, sig = 0;

@@ -18,6 +18,11 @@ int columns_fixed(const char **text, size_t width, char end, char *out);
 int columns_time(const char *field, int64_t *seconds);
 
 /*
+ * Minutes of a time limit, [[DAYS-]HOURS:]MINUTES:SECONDS; 0 for words ("UNLIMITED", "INVALID").
+ */
+int columns_limit(const char *field, uint64_t *minutes);
+
+/*
  * squeue up to 24.05: the number as of wait(2); later, and sacct: "code:signal", or nothing while
  * there is none.
  */

@@ -146,17 +146,6 @@ static bool has_mark(struct rest_slice object)
     return memmem(object.text, object.len, mark, sizeof(mark) - 1) != NULL;
 }
 
-static int add_job(struct slurm_job **jobs, size_t *count, const struct slurm_job *job)
-{
-    if ((*count & (*count - 1)) == 0) { // grows by doubling: a power of two is full
-        struct slurm_job *more = reallocarray(*jobs, *count ? 2 * *count : 1, sizeof(**jobs));
-        if (!more) return ERR_NOMEM;
-        *jobs = more;
-    }
-    (*jobs)[(*count)++] = *job;
-    return 0;
-}
-
 /* All jobs with our mark; of the queue's thread that leads. */
 static int fetch_queue(
     void *ctx, long long deadline_ms, struct slurm_job **jobs, size_t *count, struct error *err)
@@ -174,7 +163,7 @@ static int fetch_queue(
     while (rc >= 0 && (rc = rest_scan_next(&list, NULL, &one, err)) > 0) {
         if (!has_mark(one)) continue;
         rc = rest_decode_job(v, one, &job, NULL, err);
-        if (rc == 0 && slurm_spec_is_marked(job.comment)) rc = add_job(&found, &n, &job);
+        if (rc == 0 && slurm_spec_is_marked(job.comment)) rc = slurm_jobs_add(&found, &n, &job);
         if (rc == ERR_NOMEM) (void)error_set(err, rc, "jobs: out of memory");
     }
     buf_free(&text);
@@ -251,10 +240,12 @@ static int op_query(struct slurm_backend *base,
                     long long deadline_ms,
                     struct slurm_job *jobs,
                     size_t *found,
+                    enum slurm_proof *proof,
                     struct error *err)
 {
     struct rest_backend *b = of(base);
     size_t n = 0;
+    *proof = SLURM_PROOF_NONE; // accounting is not asked here
     if (count > QUERY_SINGLY) return query_queue(b, ids, count, deadline_ms, jobs, found, err);
     for (size_t i = 0; i < count; i++) {
         int rc = get_job(b, ids[i], deadline_ms, &jobs[n], NULL, err);
@@ -262,6 +253,26 @@ static int op_query(struct slurm_backend *base,
         if (rc == 0) n++;
     }
     *found = n;
+    return 0;
+}
+
+static int op_list(struct slurm_backend *base,
+                   long long deadline_ms,
+                   struct slurm_job **jobs,
+                   size_t *count,
+                   struct error *err)
+{
+    struct rest_backend *b = of(base);
+    struct rest_snapshot *s;
+    int rc = rest_queue_get(b->queue, deadline_ms, &s, err);
+    if (rc < 0) return rc;
+    size_t n = s->count;
+    struct slurm_job *copy = n ? reallocarray(NULL, n, sizeof(*copy)) : NULL;
+    if (copy) memcpy(copy, s->jobs, n * sizeof(*copy));
+    rest_queue_release(b->queue, s);
+    if (n && !copy) return error_set(err, ERR_NOMEM, "jobs: out of memory");
+    *jobs = copy;
+    *count = n;
     return 0;
 }
 
@@ -466,6 +477,7 @@ static const struct slurm_backend_ops ops = {
     .submit = op_submit,
     .find = op_find,
     .query = op_query,
+    .list = op_list,
     .cancel = op_cancel,
     .set_time_limit = op_set_time_limit,
     .nodes = op_nodes,

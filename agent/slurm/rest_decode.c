@@ -229,6 +229,17 @@ static int get_grant(const struct json_object *o, struct rest_grant *g, struct e
     return rc < 0 ? rc : get_gpus(o, g, nodes, &g->gpus, err);
 }
 
+/* Minutes; 0 for none, and where it is not told. */
+static int get_limit(const struct json_object *o, struct slurm_job *job, struct error *err)
+{
+    struct number n;
+    job->limit_min = 0;
+    if (!json_object_object_get_ex(o, "time_limit", NULL)) return 0;
+    int rc = get_number(o, "time_limit", &n, err);
+    if (rc == 0 && n.set && !n.infinite) job->limit_min = n.value;
+    return rc;
+}
+
 static int decode_job(const struct rest_version *v,
                       const struct json_object *o,
                       struct slurm_job *job,
@@ -240,7 +251,8 @@ static int decode_job(const struct rest_version *v,
         (rc = copy_string(o, "name", job->name, sizeof(job->name), err)) < 0 ||
         (rc = copy_string(o, "comment", job->comment, sizeof(job->comment), err)) < 0 ||
         (rc = get_user(o, job, err)) < 0 || (rc = get_state(v, o, &job->state, err)) < 0 ||
-        (rc = get_exit(v, o, &job->wait_status, err)) < 0 || (rc = get_times(o, job, err)) < 0)
+        (rc = get_exit(v, o, &job->wait_status, err)) < 0 || (rc = get_times(o, job, err)) < 0 ||
+        (rc = get_limit(o, job, err)) < 0)
         return rc;
     return grant ? get_grant(o, grant, err) : 0;
 }

@@ -2,6 +2,7 @@
 #include "agent/slurm/spec.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/slurm/users.h"
@@ -9,6 +10,17 @@
 bool slurm_spec_is_marked(const char *comment)
 {
     return strncmp(comment, SLURM_SPEC_MARK, sizeof(SLURM_SPEC_MARK) - 1) == 0;
+}
+
+int slurm_jobs_add(struct slurm_job **jobs, size_t *count, const struct slurm_job *job)
+{
+    if ((*count & (*count - 1)) == 0) { // grows by doubling: a power of two is full
+        struct slurm_job *more = reallocarray(*jobs, *count ? 2 * *count : 1, sizeof(**jobs));
+        if (!more) return ERR_NOMEM;
+        *jobs = more;
+    }
+    (*jobs)[(*count)++] = *job;
+    return 0;
 }
 
 int slurm_spec_check(const struct slurm_job_spec *s, struct error *err)

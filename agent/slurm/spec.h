@@ -19,4 +19,7 @@ int slurm_spec_check(const struct slurm_job_spec *spec, struct error *err);
 
 bool slurm_spec_is_marked(const char *comment);
 
+/* Append to an array that begins as NULL and 0, and is freed by the caller. 0 or ERR_NOMEM. */
+int slurm_jobs_add(struct slurm_job **jobs, size_t *count, const struct slurm_job *job);
+
 #endif

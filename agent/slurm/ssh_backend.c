@@ -249,6 +249,7 @@ static const struct slurm_backend_ops ops = {
     .submit = op_submit,
     .find = ssh_find,
     .query = ssh_query,
+    .list = ssh_list,
     .cancel = op_cancel,
     .set_time_limit = op_set_time_limit,
     .nodes = op_nodes,

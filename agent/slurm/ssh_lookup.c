@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -14,10 +15,11 @@
 #include "agent/util/log.h"
 
 enum {
-    QUERY_IDS_MAX = 1000, // per squeue: 11 KB of command line, 700 KB of answer
-    FIND_JOBS_MAX = 1000, // of one name and user; more is a user's mischief
-    RECORDS_PER_JOB = 4,  // of sacct: one, and one more for each time the job was resized
-    FLUSH_TRIES = 3,      // a slurmdbd in order has caught up at one of these moments
+    QUERY_IDS_MAX = 1000,       // per squeue: 11 KB of command line, 700 KB of answer
+    LIST_JOBS_MAX = 100 * 1000, // of the whole cluster: 60 MB
+    FIND_JOBS_MAX = 1000,       // of one name and user; more is a user's mischief
+    RECORDS_PER_JOB = 4,        // of sacct: one, and one more for each time the job was resized
+    FLUSH_TRIES = 3,            // a slurmdbd in order has caught up at one of these moments
     FLUSH_PAUSE_MS = 250,
 };
 
@@ -277,7 +279,8 @@ static struct slurm_job *job_of(struct slurm_job *jobs, size_t count, uint64_t i
 
 /*
  * Appends to jobs[*found] what accounting knows to have ended. What it still takes for alive has
- * left the queue all the same: that record is to be written yet, and is asked for again.
+ * left the queue all the same: that record is to be written yet, and is asked for again, unless
+ * slurmctld has nothing more to say. ERR_NOTFOUND: no accounting.
  */
 static int query_accounting(struct ssh_backend *b,
                             const uint64_t *ids,
@@ -285,6 +288,7 @@ static int query_accounting(struct ssh_backend *b,
                             long long deadline_ms,
                             struct slurm_job *jobs,
                             size_t *found,
+                            enum slurm_proof *proof,
                             struct error *err)
 {
     struct ssh_args args = {0};
@@ -292,6 +296,7 @@ static int query_accounting(struct ssh_backend *b,
     struct slurm_job one;
     const char *at = NULL;
     size_t records_max = FIND_JOBS_MAX + count * RECORDS_PER_JOB, n = 0, kept = 0;
+    int flushed = check_flushed(b, deadline_ms, err); // before sacct's look: see above
     sacct_args(b, &args);
     add_ids(&args, ids, count); // with ids it looks back without limit
     int rc = ask_sacct(b, &args, records_max, deadline_ms, &result, &at, err);
@@ -309,29 +314,34 @@ static int query_accounting(struct ssh_backend *b,
     for (size_t i = 0; i < n; i++)
         if (slurm_phase_of(new[i].state) == SLURM_PHASE_ENDED) new[kept++] = new[i];
     *found += kept;
-    return 0;
+    *proof = flushed < 0 ? SLURM_PROOF_NONE : SLURM_PROOF_ACCOUNTING;
+    return flushed;
 }
 
-/* At most QUERY_IDS_MAX ids; appends to jobs[*found]. */
+/* At most QUERY_IDS_MAX ids; appends to jobs[*found], and weakens *proof. */
 static int query_some(struct ssh_backend *b,
                       const uint64_t *ids,
                       size_t count,
                       long long deadline_ms,
                       struct slurm_job *jobs,
                       size_t *found,
+                      enum slurm_proof *proof,
                       struct error *err)
 {
     uint64_t missing[QUERY_IDS_MAX];
     size_t first = *found, n = 0;
-    struct error why;
+    enum slurm_proof some = SLURM_PROOF_NONE;
+    struct error why = {0};
     int rc = query_queue(b, ids, count, deadline_ms, jobs, found, err);
     if (rc < 0) return rc;
     for (size_t i = 0; i < count; i++)
         if (!job_of(jobs + first, *found - first, ids[i])) missing[n++] = ids[i];
     if (n == 0) return 0;
     // The queue has answered, so Slurm works; the rest is learnt when accounting does as well.
-    rc = query_accounting(b, missing, n, deadline_ms, jobs, found, &why);
+    rc = query_accounting(b, missing, n, deadline_ms, jobs, found, &some, &why);
     if (rc < 0) log_debug("%zu jobs are not in the queue; accounting: %s", n, why.text);
+    if (rc == ERR_NOTFOUND) some = SLURM_PROOF_QUEUE;
+    if (some < *proof) *proof = some;
     return 0;
 }
 
@@ -341,14 +351,48 @@ int ssh_query(struct slurm_backend *base,
               long long deadline_ms,
               struct slurm_job *jobs,
               size_t *found,
+              enum slurm_proof *proof,
               struct error *err)
 {
+    struct ssh_backend *b = ssh_backend_of(base);
+    enum slurm_proof weakest = SLURM_PROOF_ACCOUNTING;
     size_t sum = 0;
     for (size_t at = 0; at < count; at += QUERY_IDS_MAX) {
         size_t n = count - at < QUERY_IDS_MAX ? count - at : QUERY_IDS_MAX;
-        int rc = query_some(ssh_backend_of(base), ids + at, n, deadline_ms, jobs, &sum, err);
+        int rc = query_some(b, ids + at, n, deadline_ms, jobs, &sum, &weakest, err);
         if (rc < 0) return rc;
     }
     *found = sum;
+    *proof = weakest;
+    return 0;
+}
+
+int ssh_list(struct slurm_backend *base,
+             long long deadline_ms,
+             struct slurm_job **jobs,
+             size_t *count,
+             struct error *err)
+{
+    struct ssh_backend *b = ssh_backend_of(base);
+    struct ssh_args args = {0};
+    struct sshc_result result;
+    struct slurm_job one, *found = NULL;
+    const char *at = NULL;
+    size_t n = 0;
+    squeue_args(b, &args);
+    int rc = ask_squeue(b, &args, LIST_JOBS_MAX, deadline_ms, &result, &at, err);
+    if (rc < 0) return ssh_as_question(rc, err);
+    while ((rc = squeue_next(&at, &one, err)) > 0)
+        if (slurm_spec_is_marked(one.comment) && (rc = slurm_jobs_add(&found, &n, &one)) < 0) {
+            (void)error_set(err, rc, "squeue: out of memory");
+            break;
+        }
+    ssh_result_free(&result);
+    if (rc < 0) {
+        free(found);
+        return rc;
+    }
+    *jobs = found;
+    *count = n;
     return 0;
 }

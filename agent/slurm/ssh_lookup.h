@@ -17,6 +17,12 @@ int ssh_query(struct slurm_backend *base,
               long long deadline_ms,
               struct slurm_job *jobs,
               size_t *found,
+              enum slurm_proof *proof,
               struct error *err);
+int ssh_list(struct slurm_backend *base,
+             long long deadline_ms,
+             struct slurm_job **jobs,
+             size_t *count,
+             struct error *err);
 
 #endif

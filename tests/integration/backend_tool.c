@@ -4,9 +4,9 @@
  *   backend_tool [NAME=VALUE]... < commands
  * Names: timeout (ms), endpoint, ca, key, token, admin; ssh, ssh-admin, ssh-key, known-hosts. With
  * both an endpoint and ssh it is auto. A line for each command, "NAME-OF-CODE what": ping, user U,
- * submit NAME U TASKS CPUS MB GPUS MINUTES PARTITION, find NAME U, query ID..., cancel ID U, limit
- * ID MINUTES, nodes PARTITION, once NAME U (as the engine submits: find, submit, and on an unknown
- * outcome find again), sleep MS, changes.
+ * submit NAME U TASKS CPUS MB GPUS MINUTES PARTITION, find NAME U, query ID..., proof ID... (query,
+ * and what it proves), list, cancel ID U, limit ID MINUTES, nodes PARTITION, once NAME U (as the
+ * engine submits: find, submit, and on an unknown outcome find again), sleep MS, changes.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -65,7 +65,7 @@ static void job_text(const struct slurm_job *j, char *text, size_t size)
                    size,
                    "id=%" PRIu64
                    " state=%s phase=%d user=%s name=%s comment=%s wait=%u submit=%" PRId64
-                   " start=%" PRId64 " end=%" PRId64,
+                   " start=%" PRId64 " end=%" PRId64 " limit=%" PRIu64,
                    j->id,
                    slurm_state_name(j->state),
                    (int)slurm_phase_of(j->state),
@@ -75,7 +75,8 @@ static void job_text(const struct slurm_job *j, char *text, size_t size)
                    j->wait_status,
                    j->submit_s,
                    j->start_s,
-                   j->end_s);
+                   j->end_s,
+                   j->limit_min);
 }
 
 static int submit(struct slurm_backend *b, char **w, uint64_t *id, struct error *err)
@@ -118,23 +119,49 @@ static void once(struct slurm_backend *b, char **w)
     say(rc, &err, text);
 }
 
+static void say_jobs(const struct slurm_job *jobs, size_t count)
+{
+    char text[1024];
+    for (size_t i = 0; i < count; i++) {
+        job_text(&jobs[i], text, sizeof(text));
+        (void)printf("  %s\n", text);
+    }
+    (void)fflush(stdout);
+}
+
 static void query(struct slurm_backend *b, char **w)
 {
     uint64_t ids[WORDS_MAX];
     struct slurm_job jobs[WORDS_MAX];
     struct error err = {0};
-    char text[1024];
+    char text[64];
+    static const char *const proofs[] = {"NONE", "QUEUE", "ACCOUNTING"};
+    enum slurm_proof proof = SLURM_PROOF_NONE;
     size_t n = 0, found = 0;
     for (; w[n + 1]; n++)
         ids[n] = number(w[n + 1]);
-    int rc = b->ops->query(b, ids, n, deadline(), jobs, &found, &err);
-    (void)snprintf(text, sizeof(text), "%zu", found);
+    int rc = b->ops->query(b, ids, n, deadline(), jobs, &found, &proof, &err);
+    (void)snprintf(text,
+                   sizeof(text),
+                   "%zu%s%s",
+                   found,
+                   strcmp(w[0], "proof") ? "" : " ",
+                   strcmp(w[0], "proof") ? "" : proofs[proof]);
     say(rc, &err, text);
-    for (size_t i = 0; rc == 0 && i < found; i++) {
-        job_text(&jobs[i], text, sizeof(text));
-        (void)printf("  %s\n", text);
-    }
-    (void)fflush(stdout);
+    say_jobs(jobs, rc == 0 ? found : 0);
+}
+
+static void list(struct slurm_backend *b)
+{
+    struct slurm_job *jobs = NULL;
+    struct error err = {0};
+    char text[32];
+    size_t n = 0;
+    int rc = b->ops->list(b, deadline(), &jobs, &n, &err);
+    (void)snprintf(text, sizeof(text), "%zu", n);
+    say(rc, &err, text);
+    say_jobs(jobs, n);
+    free(jobs);
 }
 
 static void nodes(struct slurm_backend *b, char **w)
@@ -182,8 +209,11 @@ static void run(struct slurm_backend *b, char **w)
         (void)usleep((useconds_t)number(w[1]) * 1000);
     } else if (!strcmp(w[0], "changes")) {
         (void)snprintf(text, sizeof(text), "%llu", slurm_auto_changes(b));
-    } else if (!strcmp(w[0], "query")) {
+    } else if (!strcmp(w[0], "query") || !strcmp(w[0], "proof")) {
         query(b, w);
+        return;
+    } else if (!strcmp(w[0], "list")) {
+        list(b);
         return;
     } else if (!strcmp(w[0], "nodes")) {
         nodes(b, w);

@@ -68,10 +68,10 @@ test('both ways say the same of jobs and nodes', async (grid) => {
         `find ${name} ${user}`, `find ${newName()} ${user}`, `find ${name} ${grid.userOf('bob').name}`,
         `query ${id}`, `query 99999`, `query ${id} ${many}`,
         `cancel ${id} ${user}`, `cancel 99999 ${user}`, `limit ${id} 9`, 'limit 99999 9',
-        'nodes main', 'nodes nowhere',
+        'list', 'nodes main', 'nodes nowhere',
     ];
     const over = { rest: await tool(grid, restOptions(grid), questions), ssh: await tool(grid, sshOptions(grid), questions) };
-    assert.deepEqual(over.rest.codes, ['OK', 'NOTFOUND', 'NOTFOUND', 'OK', 'OK', 'OK', 'OK', 'OK', 'EXISTS', 'NOTFOUND', 'OK', 'NOTFOUND']);
+    assert.deepEqual(over.rest.codes, ['OK', 'NOTFOUND', 'NOTFOUND', 'OK', 'OK', 'OK', 'OK', 'OK', 'EXISTS', 'NOTFOUND', 'OK', 'OK', 'NOTFOUND']);
     const facts = ({ lines }) => lines.map((line) => (/^(OK|  )/.test(line) ? line : line.split(' ')[0]));
     assert.deepEqual(facts(over.rest), facts(over.ssh));
     assert.match(over.rest.lines.at(-2), /^ {2}n1 cpus=64 mem=20000 gpus=4 flags=0$/);

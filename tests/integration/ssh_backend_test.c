@@ -91,8 +91,9 @@ static uint64_t submit_as(const struct slurm_job_spec *spec)
 static struct slurm_job query_one(uint64_t id)
 {
     struct slurm_job job;
+    enum slurm_proof proof;
     size_t found = 0;
-    assert_ok(backend->ops->query(backend, &id, 1, soon(), &job, &found, &err));
+    assert_ok(backend->ops->query(backend, &id, 1, soon(), &job, &found, &proof, &err));
     assert_int_equal(found, 1);
     return job;
 }
@@ -198,20 +199,31 @@ static void test_query_many(void **state)
     uint64_t ids[1203];
     struct slurm_job *jobs = calloc(1203, sizeof(*jobs));
     size_t found = 99;
+    enum slurm_proof proof = SLURM_PROOF_NONE;
     assert_non_null(jobs);
     for (size_t i = 0; i < 1203; i++)
         ids[i] = 900000 + i;
-    assert_ok(backend->ops->query(backend, ids, 1, soon(), jobs, &found, &err));
+    assert_ok(backend->ops->query(backend, ids, 1, soon(), jobs, &found, &proof, &err));
     assert_int_equal(found, 0);
+    assert_int_equal(proof, SLURM_PROOF_QUEUE); // this cluster has no accounting
     for (size_t i = 0; i < 3; i++) {
         new_name(name);
         struct slurm_job_spec spec = a_spec(name, "#!/bin/sh\nexit 0\n");
         ids[600 * i + 1] = submit_as(&spec);
     }
     long long begin = clock_mono_ms();
-    assert_ok(backend->ops->query(backend, ids, 1203, soon(), jobs, &found, &err));
+    assert_ok(backend->ops->query(backend, ids, 1203, soon(), jobs, &found, &proof, &err));
     print_message("# query of 1203 ids: %lld ms\n", clock_mono_ms() - begin);
     assert_int_equal(found, 3);
+    assert_int_equal(proof, SLURM_PROOF_QUEUE);
+    struct slurm_job *all = NULL;
+    assert_ok(backend->ops->list(backend, soon(), &all, &found, &err));
+    size_t seen = 0;
+    for (size_t i = 0; i < found; i++)
+        seen += all[i].id == ids[1] || all[i].id == ids[601] || all[i].id == ids[1201];
+    assert_int_equal(seen, 3);
+    assert_int_equal(all[0].limit_min, a_spec(name, "").time_limit_min);
+    free(all);
     free(jobs);
 }
 
@@ -471,12 +483,13 @@ static void test_slurmctld_down(void **state)
     struct slurm_job job;
     uint64_t id = 1;
     size_t found;
+    enum slurm_proof proof;
     new_name(name);
     struct slurm_job_spec spec = a_spec(name, "#!/bin/sh\n");
     control("ctld-kill");
     assert_int_equal(backend->ops->ping(backend, soon(), &err), ERR_UNAVAILABLE);
     assert_int_equal(backend->ops->find(backend, name, user, soon(), &job, &err), ERR_UNAVAILABLE);
-    assert_int_equal(backend->ops->query(backend, &id, 1, soon(), &job, &found, &err),
+    assert_int_equal(backend->ops->query(backend, &id, 1, soon(), &job, &found, &proof, &err),
                      ERR_UNAVAILABLE);
     assert_int_equal(backend->ops->submit(backend, &spec, soon(), &id, &err), ERR_OUTCOME_UNKNOWN);
     assert_int_equal(backend->ops->cancel(backend, 1, user, soon(), &err), ERR_OUTCOME_UNKNOWN);

@@ -79,9 +79,20 @@ static int fake_query(struct slurm_backend *b,
                       long long deadline_ms,
                       struct slurm_job *jobs,
                       size_t *found,
+                      enum slurm_proof *proof,
                       struct error *err)
 {
     *found = count;
+    *proof = SLURM_PROOF_QUEUE;
+    return act(b, deadline_ms, err);
+}
+
+static int fake_list(struct slurm_backend *b,
+                     long long deadline_ms,
+                     struct slurm_job **jobs,
+                     size_t *count,
+                     struct error *err)
+{
     return act(b, deadline_ms, err);
 }
 
@@ -121,7 +132,7 @@ static void fake_destroy(struct slurm_backend *b)
 #define FAKE_OPS(title)                                                                    \
     {                                                                                      \
         .name = title, .ping = fake_ping, .user_exists = fake_user, .submit = fake_submit, \
-        .find = fake_find, .query = fake_query, .cancel = fake_cancel,                     \
+        .find = fake_find, .query = fake_query, .list = fake_list, .cancel = fake_cancel,  \
         .set_time_limit = fake_limit, .nodes = fake_nodes, .destroy = fake_destroy         \
     }
 
@@ -174,13 +185,14 @@ static long long soon(void)
     return clock_mono_ms() + LONG_MS;
 }
 
-enum op { SUBMIT, FIND, QUERY, CANCEL, LIMIT, NODES, OPS };
+enum op { SUBMIT, FIND, QUERY, LIST, CANCEL, LIMIT, NODES, OPS };
 
 static int call(struct fixture *f, enum op op)
 {
     struct slurm_job_spec spec = {0};
-    struct slurm_job job;
+    struct slurm_job job, *jobs;
     struct slurm_node *nodes;
+    enum slurm_proof proof;
     uint64_t id = 1;
     size_t n;
     switch (op) {
@@ -189,7 +201,9 @@ static int call(struct fixture *f, enum op op)
     case FIND:
         return f->b->ops->find(f->b, "n", "u", soon(), &job, &f->err);
     case QUERY:
-        return f->b->ops->query(f->b, &id, 1, soon(), &job, &n, &f->err);
+        return f->b->ops->query(f->b, &id, 1, soon(), &job, &n, &proof, &f->err);
+    case LIST:
+        return f->b->ops->list(f->b, soon(), &jobs, &n, &f->err);
     case CANCEL:
         return f->b->ops->cancel(f->b, 1, "u", soon(), &f->err);
     case LIMIT:

@@ -476,12 +476,14 @@ static void questions_are_never_unknown(void **state)
     struct fixture *f = *state;
     struct slurm_job job;
     size_t n;
+    enum slurm_proof proof;
     uint64_t ids[] = {5}, id;
     assert_int_equal(f->b->ops->ping(f->b, soon(), &f->err), 0);
     f->text_500 = true;
     assert_int_equal(f->b->ops->ping(f->b, soon(), &f->err), ERR_UNAVAILABLE);
     assert_int_equal(f->b->ops->find(f->b, NAME, USER, soon(), &job, &f->err), ERR_UNAVAILABLE);
-    assert_int_equal(f->b->ops->query(f->b, ids, 1, soon(), &job, &n, &f->err), ERR_UNAVAILABLE);
+    assert_int_equal(f->b->ops->query(f->b, ids, 1, soon(), &job, &n, &proof, &f->err),
+                     ERR_UNAVAILABLE);
     assert_int_equal(submit(f, &id), ERR_OUTCOME_UNKNOWN);
     assert_int_equal(f->b->ops->cancel(f->b, 5, USER, soon(), &f->err), ERR_OUTCOME_UNKNOWN);
     f->text_500 = false;
@@ -526,6 +528,14 @@ static void the_jobs_of_others_do_no_harm(void **state)
     assert_string_equal(job.user, USER);
     assert_int_equal(f->b->ops->find(f->b, NAME, "alice", soon(), &job, &f->err), ERR_NOTFOUND);
     assert_int_equal(f->b->ops->find(f->b, "0xbb", USER, soon(), &job, &f->err), ERR_NOTFOUND);
+    // The list has all that bear the mark, whoever they are.
+    struct slurm_job *jobs = NULL;
+    size_t count = 0;
+    assert_int_equal(f->b->ops->list(f->b, soon(), &jobs, &count, &f->err), 0);
+    assert_int_equal(count, 3);
+    assert_string_equal(jobs[0].user, USER);
+    assert_string_equal(jobs[1].user, "mallory");
+    free(jobs);
     buf_free(&extra);
 }
 
@@ -534,14 +544,16 @@ static void many_ids_are_one_request(void **state)
     struct fixture *f = *state;
     uint64_t ids[40];
     struct slurm_job jobs[40];
+    enum slurm_proof proof = SLURM_PROOF_ACCOUNTING;
     size_t found = 0;
     for (uint64_t i = 0; i < 40; i++)
         ids[i] = i + 1;
-    assert_int_equal(f->b->ops->query(f->b, ids, 40, soon(), jobs, &found, &f->err), 0);
+    assert_int_equal(f->b->ops->query(f->b, ids, 40, soon(), jobs, &found, &proof, &f->err), 0);
     assert_int_equal(found, 1);
     assert_int_equal(jobs[0].id, 5);
+    assert_int_equal(proof, SLURM_PROOF_NONE);
     assert_int_equal(seen(f, "GET /slurm/v0.0.38/jobs"), 1);
-    assert_int_equal(f->b->ops->query(f->b, ids + 4, 1, soon(), jobs, &found, &f->err), 0);
+    assert_int_equal(f->b->ops->query(f->b, ids + 4, 1, soon(), jobs, &found, &proof, &f->err), 0);
     assert_int_equal(found, 1);
     assert_int_equal(seen(f, "GET /slurm/v0.0.38/job/5"), 1);
 }
