@@ -158,7 +158,7 @@ int chain_check_id(const struct jsonrpc_batch *b, int index, uint64_t want, stru
     return 0;
 }
 
-static int enter_reader(struct chain *c, struct eth_address *jobs, struct error *err)
+static int enter_reader(struct chain *c, struct error *err)
 {
     long long deadline_ms = clock_mono_ms() + c->options.timeout_ms;
     int rc = 0;
@@ -176,7 +176,6 @@ static int enter_reader(struct chain *c, struct eth_address *jobs, struct error 
         rc = 0;
     if (rc == 0) {
         c->reading = true;
-        *jobs = c->emitters.jobs;
     } else if (--c->readers == 0) {
         pthread_cond_broadcast(&c->changed);
     }
@@ -193,9 +192,10 @@ static void leave_reader(struct chain *c)
     pthread_mutex_unlock(&c->lock);
 }
 
-static int read_job(const struct jsonrpc_batch *b, struct chain_job *job, struct error *err)
+static int
+read_job(const struct jsonrpc_batch *b, int index, struct chain_job *job, struct error *err)
 {
-    const struct jsonrpc_answer *a = jsonrpc_answer(b, 0);
+    const struct jsonrpc_answer *a = jsonrpc_answer(b, index);
     if (a->kind == JSONRPC_REVERTED) {
         char text[CHAIN_ERROR_TEXT_MAX];
         const char *name = contract_revert_text(a->data, a->data_len, text, sizeof(text));
@@ -203,7 +203,7 @@ static int read_job(const struct jsonrpc_batch *b, struct chain_job *job, struct
         return error_set(err, no_job ? ERR_NOTFOUND : ERR_REFUSED, "JobRepository.get: %s", text);
     }
     struct json_object *result;
-    int rc = jsonrpc_result(b, 0, &result, err);
+    int rc = jsonrpc_result(b, index, &result, err);
     if (rc < 0) return rc;
     struct buf data = BUF_INIT(JOB_MAX);
     rc = eth_json_bytes(result, "JobRepository.get", &data, err);
@@ -212,25 +212,45 @@ static int read_job(const struct jsonrpc_batch *b, struct chain_job *job, struct
     return rc;
 }
 
+/* The node says where it is first: the answer to the call is then not older. */
+static int ask_job(struct chain *c,
+                   struct jsonrpc_batch *b,
+                   const struct buf *call,
+                   struct chain_job *job,
+                   struct error *err)
+{
+    struct eth_emitters emitters;
+    struct chain_job found;
+    uint64_t chain_id, head;
+    (void)chain_identity(c, &chain_id, &emitters);
+    int id = jsonrpc_add(b, "eth_chainId", "[]");
+    int number = jsonrpc_add(b, "eth_blockNumber", "[]");
+    int get =
+        chain_add_call(b, "eth_call", c, &emitters.jobs, call->data, call->len, ",\"latest\"");
+    int rc = jsonrpc_perform(c->reader, b, err);
+    if (rc == 0) rc = chain_check_id(b, id, chain_id, err);
+    if (rc == 0) rc = chain_result_u64(b, number, &head, err);
+    if (rc == 0) rc = read_job(b, get, &found, err);
+    if (rc < 0) return rc;
+    *job = found;
+    job->at_block = head;
+    return 0;
+}
+
 int chain_job_get(struct chain *c,
                   const struct eth_hash *id,
                   struct chain_job *job,
                   struct error *err)
 {
-    struct eth_address jobs;
-    int rc = enter_reader(c, &jobs, err);
+    int rc = enter_reader(c, err);
     if (rc < 0) return rc;
     struct buf calldata = BUF_INIT(CALLDATA_MAX);
     struct jsonrpc_batch *b = jsonrpc_batch_new(err);
     rc = b ? contract_call_job(&calldata, "get(bytes32)", id) : ERR_NOMEM;
-    if (rc < 0) {
+    if (rc < 0)
         error_set(err, rc, "JobRepository.get: %s", err_text(rc));
-        goto out;
-    }
-    rc = chain_add_call(b, "eth_call", c, &jobs, calldata.data, calldata.len, ",\"latest\"");
-    if (rc >= 0) rc = jsonrpc_perform(c->reader, b, err);
-    if (rc == 0) rc = read_job(b, job, err);
-out:
+    else
+        rc = ask_job(c, b, &calldata, job, err);
     jsonrpc_batch_destroy(b);
     buf_free(&calldata);
     leave_reader(c);

@@ -25,7 +25,8 @@ struct chain_options {
     uint64_t logs_range;              // blocks per eth_getLogs
     long long timeout_ms;             // deadline of one HTTP request
     uint64_t cursor;                  // logs up to this block are already known
-    bool has_cursor;                  // false: start from the head
+    bool has_cursor;                  // false: start this many blocks before the head
+    uint64_t look_back;
 };
 
 /* What the node says once it answers for the first time (and again after an outage). */
@@ -109,7 +110,8 @@ void chain_poke(struct chain *c);
 
 /*
  * One blocking read of JobRepository.get(id), for any thread: deadline as of the options.
- * ERR_NOTFOUND: the contract knows no such job.
+ * ERR_NOTFOUND: the contract knows no such job. Any other error says nothing of the job; also that
+ * of a node that has come to be of another chain.
  */
 int chain_job_get(struct chain *c,
                   const struct eth_hash *id,

@@ -312,7 +312,7 @@ static int get_cost(struct abi_frame *f)
 
 static int get_times(struct abi_frame *f, struct chain_job *job)
 {
-    (void)abi_skip(f, "submit");
+    (void)abi_get_u64(f, "submit", &job->submit_s);
     (void)abi_get_u64(f, "start", &job->start_s);
     (void)abi_get_u64(f, "end", &job->end_s);
     (void)abi_skip(f, "cancelRequestTimestamp");

@@ -94,11 +94,12 @@ struct chain_job {
     struct eth_hash id;
     uint8_t status;
     struct eth_address customer, provider;
-    struct chain_claim definition; // gpus ... location_hash; customer and provider as above
-    uint64_t start_s, end_s;       // block times; 0 = not yet
+    struct chain_claim definition;     // gpus ... location_hash; customer and provider as above
+    uint64_t submit_s, start_s, end_s; // block times: requested, RUNNING, final; 0 = not yet
     bool has_cancel_request;
     char last_error[CHAIN_ERROR_TEXT_MAX]; // cut if longer
     int64_t exit_code;
+    uint64_t at_block; // by chain_job_get(): it is not older than this
 };
 
 /* Calldata. Each appends to `b` and returns 0 or the buffer's error. */

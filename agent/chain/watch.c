@@ -315,7 +315,7 @@ static int poll_node(struct watch *w, struct error *err)
     if (is_behind(w, p.head)) return 0;
     if (!w->started) {
         w->started = true;
-        w->next = p.head;
+        w->next = p.head - (p.head < w->c->options.look_back ? p.head : w->c->options.look_back);
     }
     bool new_head = p.head != w->head;
     w->head = p.head;

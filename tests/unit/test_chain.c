@@ -556,6 +556,21 @@ static void test_without_cursor_from_the_head(void **state)
     assert_int_equal(s.to, 12);
 }
 
+/* The first start after the state was lost: claims of an earlier life are in the blocks before. */
+static void test_without_cursor_looks_back(void **state)
+{
+    struct fixture *f = *state;
+    f->node.head = 100;
+    f->options.look_back = 30;
+    start(f);
+    assert_int_equal(wait_seen(f, SEEN_LOGS, 1).from, 70);
+    f->chain = chain_stop(f->chain);
+    f->options.look_back = 1000; // more than there are
+    start(f);
+    size_t before = seen_count(f, SEEN_LOGS);
+    assert_int_equal(wait_seen(f, SEEN_LOGS, before + 1).from, 0);
+}
+
 static void check_contiguous(struct fixture *f, uint64_t from)
 {
     pthread_mutex_lock(&f->lock);
@@ -1117,6 +1132,22 @@ static void test_job_get(void **state)
     assert_int_equal(chain_job_get(f->chain, &id, &job, &err), ERR_PROTO);
 }
 
+/* What a node of another chain says of a job must not be taken for the contract's word. */
+static void test_job_get_of_another_chain(void **state)
+{
+    struct fixture *f = *state;
+    struct eth_hash id = {{1}};
+    struct chain_job job;
+    struct error err = {0};
+    f->node.call_error =
+        "{\"code\":3,\"message\":\"execution reverted\",\"data\":\"" INVALID_JOB "\"}";
+    start(f);
+    (void)wait_seen(f, SEEN_READY, 1);
+    node_lock(f)->chain_id++;
+    node_unlock(f);
+    assert_int_equal(chain_job_get(f->chain, &id, &job, &err), ERR_REFUSED);
+}
+
 static void test_job_get_before_the_node(void **state)
 {
     struct fixture *f = *state;
@@ -1179,6 +1210,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_ready_and_poll),
         T(test_without_cursor_from_the_head),
+        T(test_without_cursor_looks_back),
         T(test_chunks_in_order),
         T(test_logs_that_do_not_count),
         T(test_too_many_results),
@@ -1205,6 +1237,7 @@ int main(void)
         T(test_track_late_receipt),
         T(test_track_reverted),
         T(test_job_get),
+        T(test_job_get_of_another_chain),
         T(test_job_get_before_the_node),
         T(test_stop_while_all_hang),
         T(test_bad_endpoint),

@@ -357,6 +357,7 @@ static void jobs(void **state)
     assert_hex(job.customer.b, 20, CUSTOMER);
     assert_hex(job.provider.b, 20, PROVIDER);
     assert_definition(&job.definition);
+    assert_int_equal(job.submit_s, 1700000000);
     assert_int_equal(job.start_s, 1700000100);
     assert_int_equal(job.end_s, 1700000200);
     assert_true(job.has_cancel_request);
