@@ -18,6 +18,7 @@
 #include "agent/options.h"
 #include "agent/slurm/users.h"
 #include "agent/slurm_setup.h"
+#include "agent/util/fault.h"
 #include "agent/util/hex.h"
 #include "agent/version.h"
 
@@ -134,7 +135,9 @@ static int make_customer(struct parts *p, struct error *err)
 
 static void tell_status(void *ctx, const char *text)
 {
+    fault_point(FAULT_STATUS_BEFORE);
     (void)sd_notifyf(0, "STATUS=%s", text);
+    fault_point(FAULT_STATUS_AFTER);
 }
 
 static int make_engine(struct parts *p, struct error *err)
@@ -210,9 +213,13 @@ static int run(struct parts *p, int stop_fd, struct error *err)
     int rc = engine_start(p->engine, err);
     if (rc < 0) return rc;
     server_set_serving(p->server, true);
+    fault_point(FAULT_READY_BEFORE);
     (void)sd_notify(0, "READY=1");
+    fault_point(FAULT_READY_AFTER);
     rc = engine_run(p->engine, stop_fd, err);
+    fault_point(FAULT_STOPPING_BEFORE);
     (void)sd_notify(0, "STOPPING=1");
+    fault_point(FAULT_STOPPING_AFTER);
     unblock_signals(stop_fd);
     if (rc == 0) log_info("stopping");
     return rc;
@@ -240,6 +247,7 @@ int main(int argc, char **argv)
 {
     struct parts parts = {0};
     struct error err = {0};
+    fault_init();
     guard_memory();
     switch (options_load(&parts.options, argc, argv)) {
     case OPTIONS_RUN:

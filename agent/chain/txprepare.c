@@ -6,6 +6,7 @@
 
 #include "agent/chain/txsender_private.h"
 #include "agent/util/clock.h"
+#include "agent/util/fault.h"
 #include "agent/util/jsonx.h"
 
 enum {
@@ -120,7 +121,9 @@ static int prepare_some(struct txsender *s, struct tx *const due[], size_t n, st
                        due[i]->data,
                        due[i]->len,
                        ",\"latest\"");
+    fault_point(FAULT_PREPARE_BEFORE);
     int rc = jsonrpc_perform(s->rpc, s->batch, err);
+    fault_point(FAULT_PREPARE_AFTER);
     if (rc == 0) rc = chain_check_id(s->batch, ASK_CHAIN_ID, s->chain_id, err);
     if (rc == 0) rc = read_fees(s, &fees, err);
     for (size_t i = 0; i < n && rc == 0; i++)

@@ -12,6 +12,7 @@
 #include "agent/chain/txsender_private.h"
 #include "agent/util/buf.h"
 #include "agent/util/clock.h"
+#include "agent/util/fault.h"
 #include "agent/util/hex.h"
 #include "agent/util/jsonx.h"
 
@@ -235,7 +236,9 @@ static int send_all(struct txsender *s, const struct round *r, struct error *err
         out[n++] = tx;
     }
     if (n == 0) return 0;
+    fault_point(FAULT_BROADCAST_BEFORE);
     int rc = jsonrpc_perform(s->rpc, s->batch, err);
+    fault_point(FAULT_BROADCAST_AFTER);
     for (size_t i = 0; i < n && rc == 0; i++)
         read_sent(s, out[i], jsonrpc_answer(s->batch, (int)i));
     return rc;
@@ -339,7 +342,9 @@ static void tell(struct txsender *s, struct mined *m)
     m->receipt.events = m->events.list;
     m->receipt.event_count = m->events.count;
     txsender_remove(s, &s->tracks, m->tx);
+    fault_point(FAULT_RECEIPT_BEFORE);
     s->c->ops.tx_mined(s->c->ctx, m->tx->id, &m->receipt);
+    fault_point(FAULT_RECEIPT_AFTER);
     txsender_tx_free(m->tx);
 }
 

@@ -13,6 +13,7 @@
 #include "agent/chain/chain_private.h"
 #include "agent/util/buf.h"
 #include "agent/util/clock.h"
+#include "agent/util/fault.h"
 #include "agent/util/hex.h"
 #include "agent/util/jsonx.h"
 #include "agent/util/log.h"
@@ -259,7 +260,9 @@ static int next_chunk(struct watch *w, struct error *err)
     uint64_t to = from + (left < w->range - 1 ? left : w->range - 1);
     int rc = fetch_logs(w, from, to, &events, err);
     if (rc == 0) {
+        fault_point(FAULT_LOGS_BEFORE);
         w->c->ops.logs(w->c->ctx, from, to, events.list, events.count);
+        fault_point(FAULT_LOGS_AFTER);
         w->next = to + 1;
         if (w->range < w->c->options.logs_range)
             w->range =

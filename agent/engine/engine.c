@@ -15,6 +15,7 @@
 
 #include "agent/engine/engine_private.h"
 #include "agent/util/clock.h"
+#include "agent/util/fault.h"
 #include "agent/util/hex.h"
 
 enum {
@@ -174,23 +175,54 @@ static void tell_status(struct engine *e)
     e->o.status(e->o.status_ctx, text);
 }
 
+/* Pass a turn's fault points: one for each kind of mail (bits of `kinds`) that it handled. */
+static void pass_turn(unsigned int kinds, bool committed)
+{
+    static const struct {
+        enum fault before, after;
+    } points[] = {
+#define TURN(kind) {FAULT_TURN_##kind##_BEFORE, FAULT_TURN_##kind##_AFTER}
+        [0] = TURN(TIMER),
+        [MAIL_CHAIN_READY] = TURN(CHAIN_READY),
+        [MAIL_CHAIN_POLL] = TURN(CHAIN_POLL),
+        [MAIL_CHAIN_LOGS] = TURN(CHAIN_LOGS),
+        [MAIL_CHAIN_DOWN] = TURN(CHAIN_DOWN),
+        [MAIL_TX_PREPARED] = TURN(TX_PREPARED),
+        [MAIL_TX_REJECTED] = TURN(TX_REJECTED),
+        [MAIL_TX_MINED] = TURN(TX_MINED),
+        [MAIL_TX_SUPERSEDED] = TURN(TX_SUPERSEDED),
+        [MAIL_PLUGIN_EVENT] = TURN(PLUGIN_EVENT),
+        [MAIL_JOB_TASK] = TURN(JOB_TASK),
+        [MAIL_SLURM_TASK] = TURN(SLURM_TASK),
+#undef TURN
+    };
+    _Static_assert(sizeof(points) / sizeof(points[0]) == MAIL_KIND_COUNT, "each kind has points");
+    if (kinds == 0) kinds = 1; // no mail: kind 0
+    for (int i = 0; i < MAIL_KIND_COUNT; i++)
+        if (kinds & 1u << i) fault_point(committed ? points[i].after : points[i].before);
+}
+
 static int turn(struct engine *e, struct mail *mail, struct error *err)
 {
+    unsigned int kinds = 0;
     (void)store_begin(e->o.store);
     for (struct mail *m = mail, *next; m; m = next) {
         next = m->next;
+        kinds |= 1u << m->kind;
         handlers[m->kind](e, m);
         mail_free(m);
     }
     engine_jobs_pursue(e);
     engine_slurm_ask(e);
     prune(e);
+    pass_turn(kinds, false);
     int rc = e->out_of_memory ? error_set(err, ERR_NOMEM, "out of memory")
                               : store_commit(e->o.store, err);
     if (rc < 0)
         return error_prefix(err,
                             "what happened cannot be stored, so nothing of it was acknowledged; "
                             "stopping");
+    pass_turn(kinds, true);
     act(e);
     tell_status(e);
     return 0;

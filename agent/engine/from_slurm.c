@@ -12,6 +12,7 @@
 
 #include "agent/engine/engine_private.h"
 #include "agent/util/clock.h"
+#include "agent/util/fault.h"
 
 enum {
     /* A query knows less of an end than the plugin (suspended time): the plugin goes first. */
@@ -41,6 +42,7 @@ void engine_job_event(void *ctx, struct server_call *call, const struct server_j
 {
     struct engine *e = ctx;
     struct event_mail *m = calloc(1, sizeof(*m));
+    fault_point(FAULT_EVENT_RECEIVED);
     int rc = atomic_load(&e->stopping) ? ERR_STOPPED : m ? 0 : ERR_NOMEM;
     if (rc == 0) {
         *m = (struct event_mail){
@@ -62,7 +64,9 @@ struct reply_action {
 static void reply_now(struct engine *e, struct action *a)
 {
     struct reply_action *r = (struct reply_action *)a;
+    fault_point(FAULT_EVENT_REPLY_BEFORE);
     server_reply(r->call, r->code, r->text);
+    fault_point(FAULT_EVENT_REPLY_AFTER);
 }
 
 /* Answer once the turn is durable. */
@@ -257,10 +261,12 @@ static void run_slurm_task(struct task *task)
     struct slurm_task *t = (struct slurm_task *)task;
     struct slurm_backend *b = t->e->o.slurm;
     long long deadline = clock_mono_ms() + t->e->o.slurm_timeout_ms;
+    fault_point(t->count ? FAULT_QUERY_BEFORE : FAULT_PING_BEFORE);
     t->rc =
         t->count
             ? b->ops->query(b, t->ids, t->count, deadline, t->jobs, &t->found, &t->proof, &t->error)
             : b->ops->ping(b, deadline, &t->error);
+    fault_point(t->count ? FAULT_QUERY_AFTER : FAULT_PING_AFTER);
     engine_post(t->e, &t->mail);
 }
 

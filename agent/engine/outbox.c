@@ -13,6 +13,7 @@
 
 #include "agent/engine/engine_private.h"
 #include "agent/util/clock.h"
+#include "agent/util/fault.h"
 #include "agent/util/hex.h"
 
 enum {
@@ -402,7 +403,9 @@ static int sign(struct engine *e, struct tx *tx, const struct chain_fees *fees, 
     };
     struct eth_hash hash;
     struct buf raw = BUF_INIT(sizeof(tx->raw));
+    fault_point(FAULT_SIGN_BEFORE);
     int rc = signer_sign_tx(e->o.signer, &call, &raw, &hash, err);
+    fault_point(FAULT_SIGN_AFTER);
     if (rc == 0) {
         tx->state = TX_SIGNED;
         tx->has_nonce = true;

@@ -11,6 +11,7 @@
 
 #include "agent/engine/engine_private.h"
 #include "agent/util/clock.h"
+#include "agent/util/fault.h"
 #include "agent/util/hex.h"
 
 enum { CONFIRM_RETRY_MS = 5000 }; // a node behind a load balancer may lag by a block or two
@@ -57,8 +58,10 @@ static void fetch(struct job_task *t)
     struct customer_request request = {.job_id = t->job.id, .location_hash = t->job.location_hash};
     memcpy(request.customer, t->job.customer, sizeof(request.customer));
 
+    fault_point(FAULT_FETCH_BEFORE);
     int rc = customer_fetch(
         e->o.customer, &request, clock_mono_ms() + e->o.customer_timeout_ms, &script, &t->error);
+    fault_point(FAULT_FETCH_AFTER);
     if (rc < 0) {
         t->event = err_class_of(rc) == ERR_CLASS_PERMANENT ? EV_SCRIPT_BAD : EV_RETRY;
         return;
@@ -79,8 +82,10 @@ static int adopt(struct job_task *t)
 {
     struct slurm_backend *b = t->e->o.slurm;
     struct slurm_job found;
+    fault_point(FAULT_FIND_BEFORE);
     int rc = b->ops->find(
         b, t->job.id, t->job.user, clock_mono_ms() + t->e->o.slurm_timeout_ms, &found, &t->error);
+    fault_point(FAULT_FIND_AFTER);
     if (rc == ERR_NOTFOUND || (rc == 0 && found.id == t->job.prev_slurm_id)) return ERR_NOTFOUND;
     if (rc < 0) return rc;
     t->job.slurm_id = found.id;
@@ -120,7 +125,9 @@ static void submit(struct job_task *t)
         return;
     }
     t->slurm_asked = true;
+    fault_point(FAULT_USER_BEFORE);
     rc = b->ops->user_exists(b, t->job.user, clock_mono_ms() + e->o.slurm_timeout_ms, &t->error);
+    fault_point(FAULT_USER_AFTER);
     if (rc == ERR_NOTFOUND)
         (void)error_set(&t->error, rc, "there is no Unix user %s on this cluster", t->job.user);
     if (rc < 0) {
@@ -140,7 +147,9 @@ static void submit(struct job_task *t)
         t->event = EV_RETRY;
         return;
     }
+    fault_point(FAULT_SUBMIT_BEFORE);
     rc = send_job(t);
+    fault_point(FAULT_SUBMIT_AFTER);
     t->event = rc >= 0                                 ? EV_SUBMITTED
                : err_class_of(rc) == ERR_CLASS_UNKNOWN ? EV_SUBMIT_UNKNOWN
                                                        : not_sent(rc);
@@ -157,9 +166,11 @@ static void cancel(struct job_task *t)
         if (rc == ERR_NOTFOUND) rc = 0;
     }
     t->slurm_asked = true;
+    fault_point(FAULT_CANCEL_BEFORE);
     if (rc == 0 && t->job.slurm_id)
         rc = b->ops->cancel(
             b, t->job.slurm_id, t->job.user, clock_mono_ms() + t->e->o.slurm_timeout_ms, &t->error);
+    fault_point(FAULT_CANCEL_AFTER);
     t->event = rc < 0 ? EV_RETRY : EV_CANCELLED;
 }
 
@@ -168,11 +179,13 @@ static void extend(struct job_task *t)
 {
     struct slurm_backend *b = t->e->o.slurm;
     t->slurm_asked = true;
+    fault_point(FAULT_EXTEND_BEFORE);
     int rc = b->ops->set_time_limit(b,
                                     t->job.slurm_id,
                                     t->job.limit_min,
                                     clock_mono_ms() + t->e->o.slurm_timeout_ms,
                                     &t->error);
+    fault_point(FAULT_EXTEND_AFTER);
     // A job that has ended meanwhile needs no time.
     t->event = rc >= 0 || rc == ERR_NOTFOUND || rc == ERR_EXISTS ? EV_EXTENDED : EV_RETRY;
 }
@@ -183,7 +196,9 @@ static void confirm(struct job_task *t)
     struct chain_job on_chain;
     struct eth_hash id;
     (void)hex_decode(id.b, sizeof(id.b), t->job.id);
+    fault_point(FAULT_CONFIRM_BEFORE);
     int rc = chain_job_get(t->e->chain, &id, &on_chain, &t->error);
+    fault_point(FAULT_CONFIRM_AFTER);
     if (rc < 0 && rc != ERR_NOTFOUND) {
         t->event = EV_RETRY;
         return;

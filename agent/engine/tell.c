@@ -10,6 +10,7 @@
 #include "agent/customer/logger.h"
 #include "agent/engine/engine_private.h"
 #include "agent/util/clock.h"
+#include "agent/util/fault.h"
 #include "agent/util/hex.h"
 
 enum { TELL_MS = 15 * 1000 };
@@ -24,8 +25,10 @@ static void run(struct task *task)
 {
     struct tell_task *t = (struct tell_task *)task;
     struct error err = {0};
+    fault_point(FAULT_TELL_BEFORE);
     int rc = customer_logger_write(
         t->logger, t->url, t->id, t->customer, t->text, clock_mono_ms() + TELL_MS, &err);
+    fault_point(FAULT_TELL_AFTER);
     if (rc < 0)
         log_job_warn(t->id, "its customer could not be told the reason: %s; going on", err.text);
     free(t);

@@ -16,6 +16,7 @@
 
 #include "agent/slurm/remote.h"
 #include "agent/util/clock.h"
+#include "agent/util/fault.h"
 
 enum {
     POLL_SLICE_MS = 200,   // libssh may hold what poll() cannot see: look again after this long
@@ -326,7 +327,9 @@ static int send_some(struct run *r)
     if (left == 0) {
         if (r->eof_sent) return 0;
         r->eof_sent = true;
-        return ssh_channel_send_eof(r->channel) == SSH_ERROR ? ERR_IO : 1;
+        int rc = ssh_channel_send_eof(r->channel);
+        if (r->call->input) fault_point(FAULT_SUBMIT_SENT);
+        return rc == SSH_ERROR ? ERR_IO : 1;
     }
     if (ssh_get_poll_flags(r->c->session) & SSH_WRITE_PENDING) return 0;
     bool tail = r->sent >= r->call->input_len;

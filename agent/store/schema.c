@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "agent/store/store_private.h"
+#include "agent/util/fault.h"
 
 static const char *const migrations[] = {
     /* 1: the first schema. Times are milliseconds since the epoch, block times seconds. */
@@ -91,7 +92,9 @@ static int migrate(sqlite3 *db, int from, struct error *err)
         (void)snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", SCHEMA_VERSION);
         rc = exec(db, sql, err);
     }
+    fault_point(FAULT_MIGRATE_BEFORE);
     if (rc == 0) rc = exec(db, "COMMIT", err);
+    fault_point(FAULT_MIGRATE_AFTER);
     if (rc < 0) (void)exec(db, "ROLLBACK", NULL);
     return rc;
 }

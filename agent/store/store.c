@@ -11,6 +11,7 @@
 
 #include "agent/store/store_private.h"
 #include "agent/util/clock.h"
+#include "agent/util/fault.h"
 
 enum { BUSY_TIMEOUT_MS = 5000 }; // only an administrator's sqlite3 shell can hold the database
 
@@ -179,7 +180,9 @@ int store_begin(struct store *s)
 
 int store_commit(struct store *s, struct error *err)
 {
+    fault_point(FAULT_COMMIT_BEFORE);
     int rc = s->error ? s->error : store_run(s, STMT_COMMIT, "commit");
+    fault_point(FAULT_COMMIT_AFTER);
     if (rc == 0) return 0;
     (void)error_set(err, rc, "%s", s->text);
     s->error = 0;
