@@ -4,8 +4,8 @@
  * alone, so neither can it hit a reused pid nor take another child's end from Slurm. The others
  * talk to it through `wanted` and an eventfd.
  *
- * The end pipe, of which the forwarder has the reading end, carries nothing: the forwarder ends when
- * the sending end, which this process alone has, is closed or gone with the process.
+ * The end pipe, of which the forwarder has the reading end, carries nothing: the forwarder ends
+ * when the sending end, which this process alone has, is closed or gone with the process.
  */
 #include "plugins/common/keeper.h"
 
@@ -38,7 +38,7 @@ enum {
 
 struct keeper {
     keeper_log_fn log;
-    int event_fd;             // something changed in `wanted` or `stopping`
+    int event_fd;           // something changed in `wanted` or `stopping`
     int end_read, end_send; // -1 once closed
 
     pthread_mutex_t lock;

@@ -174,7 +174,8 @@ static void clean_new(struct spool_reader *r, const char *name)
     struct stat st;
     int fd = openat(r->dir_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return;
-    if (fstat(fd, &st) == 0 && st.st_mtime + NEW_S < time(NULL) && flock(fd, LOCK_EX | LOCK_NB) == 0)
+    if (fstat(fd, &st) == 0 && st.st_mtime + NEW_S < time(NULL) &&
+        flock(fd, LOCK_EX | LOCK_NB) == 0)
         (void)unlinkat(r->dir_fd, name, 0);
     (void)close(fd);
 }

@@ -342,8 +342,7 @@ static void log_stats(struct forwarder *f)
  */
 static void watch_spool(struct forwarder *f)
 {
-    if (f->watch_fd >= 0)
-        (void)inotify_add_watch(f->watch_fd, f->o->spool, IN_MODIFY | IN_ONLYDIR);
+    if (f->watch_fd >= 0) (void)inotify_add_watch(f->watch_fd, f->o->spool, IN_MODIFY | IN_ONLYDIR);
 }
 
 static void drain(int fd)

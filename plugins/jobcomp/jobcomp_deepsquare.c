@@ -63,13 +63,9 @@ static void configure(const char *location)
 
     char problem[512];
     (void)snprintf(config.spool, sizeof(config.spool), "%s", spool);
-    (void)snprintf(
-        config.launch.program, sizeof(config.launch.program), "%s", FORWARDER_PATH);
-    if (settings_parse(&config.launch,
-                       location,
-                       slurm_conf.job_comp_params,
-                       problem,
-                       sizeof(problem)) != 0)
+    (void)snprintf(config.launch.program, sizeof(config.launch.program), "%s", FORWARDER_PATH);
+    if (settings_parse(
+            &config.launch, location, slurm_conf.job_comp_params, problem, sizeof(problem)) != 0)
         slurm_error("deepsquare: %s", problem);
 
     if (!keeper) keeper = keeper_start(keeper_log);

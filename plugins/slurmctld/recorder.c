@@ -23,8 +23,8 @@ enum { LOG_EVERY_MS = 10000 }; // failures to record: one line in this time, wit
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct spool_writer writer = {.fd = -1}; // .dir "": closed
-static char cluster[RECORD_CLUSTER_MAX + 2];    // one more than fits: the record tells that it is cut
-static unsigned long failures;                  // since the last line about them
+static char cluster[RECORD_CLUSTER_MAX + 2]; // one more than fits: the record tells that it is cut
+static unsigned long failures;               // since the last line about them
 static long long log_next_ms;
 
 bool recorder_in_slurmctld(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What the plugins in slurmctld share: a job_record_t becomes a record in the spool. Each plugin has
- * its own copy with its own segment. Needs Slurm's headers of the exact version.
+ * What the plugins in slurmctld share: a job_record_t becomes a record in the spool. Each plugin
+ * has its own copy with its own segment. Needs Slurm's headers of the exact version.
  */
 #ifndef PLUGINS_SLURMCTLD_RECORDER_H
 #define PLUGINS_SLURMCTLD_RECORDER_H

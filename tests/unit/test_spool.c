@@ -615,7 +615,8 @@ static void test_left_overs_are_cleaned(void **state)
     assert_string_equal(strrchr(found, '/'), "/not-ours.seg");
 }
 
-/* A writer is about to lock its new file: the reader, which looks just then, must not be quicker. */
+/* A writer is about to lock its new file: the reader, which looks just then, must not be quicker.
+ */
 static void test_new_file_of_a_living_writer(void **state)
 {
     struct fixture *f = *state;
