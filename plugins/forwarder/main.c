@@ -2,7 +2,8 @@
 /*
  * deepsquare-forwarder: sends the events that the Slurm plugins put into their spool to the agent.
  * Started by the plugin; ends with it. Logs to stderr, which the plugin reads and passes on to
- * slurmctld's log.
+ * slurmctld's log. With --once it is started by the SPANK plugin on a node, reports one start and
+ * ends; a failure goes to syslog.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "agent/util/clock.h"
@@ -22,11 +24,14 @@
 #include "agent/version.h"
 #include "plugins/forwarder/forward.h"
 #include "plugins/forwarder/lock.h"
+#include "plugins/forwarder/once.h"
 #include "plugins/forwarder/rejects.h"
 #include "plugins/forwarder/request.h"
 #include "proto/rpc_client.h"
 
 #define METHOD "/supervisor.v1alpha1.JobAPI/SetJobStatus"
+
+#define SLOTS "/run/deepsquare-forwarder.slots"
 
 enum {
     CALL_MS = 10 * 1000,    // the agent answers after its commit: milliseconds
@@ -38,12 +43,16 @@ struct options {
     const char *spool, *endpoint, *dump;
     struct rpc_tls tls;
     int end_fd;
+    bool once;
+    struct record start; // with `once`: what is known of it
 };
 
 static const char help[] =
     "Usage: deepsquare-forwarder --spool DIR --endpoint HOST:PORT [OPTION]...\n"
-    "Send the job events that the Slurm plugins spooled to deepsquare-agent.\n"
-    "It is started by the plugin; there is no need to run it by hand.\n"
+    "       deepsquare-forwarder --once --job-id N --endpoint HOST:PORT [OPTION]...\n"
+    "Send the job events that the Slurm plugins spooled to deepsquare-agent, or the start of one "
+    "job.\n"
+    "It is started by the plugins; there is no need to run it by hand.\n"
     "\n"
     "  --spool DIR           the plugins' spool (StateSaveLocation/deepsquare)\n"
     "  --endpoint HOST:PORT  where the agent listens (or unix:/PATH)\n"
@@ -52,6 +61,10 @@ static const char help[] =
     "  --host-override NAME  expect this name in the agent's certificate\n"
     "  --insecure            do not verify the agent's certificate\n"
     "  --end-fd N            end when this descriptor is at its end\n"
+    "  --once                report one start, trying for 30 s at most\n"
+    "  --job-id N            of that job: Slurm's id,\n"
+    "  --restart-count N     how often it was requeued,\n"
+    "  --start-time SECONDS  when it started, since the epoch (0, or not given: now)\n"
     "  --debug               log more\n"
     "  --dump FILE           print the records of a spool file and exit\n"
     "  --help, --version     print this, or the version, and exit\n";
@@ -64,6 +77,10 @@ enum option_id {
     OPT_HOST,
     OPT_INSECURE,
     OPT_END_FD,
+    OPT_ONCE,
+    OPT_JOB_ID,
+    OPT_RESTARTS,
+    OPT_START,
     OPT_DEBUG,
     OPT_DUMP,
     OPT_HELP,
@@ -78,6 +95,10 @@ static const struct option long_options[] = {
     {"host-override", required_argument, NULL, OPT_HOST},
     {"insecure", no_argument, NULL, OPT_INSECURE},
     {"end-fd", required_argument, NULL, OPT_END_FD},
+    {"once", no_argument, NULL, OPT_ONCE},
+    {"job-id", required_argument, NULL, OPT_JOB_ID},
+    {"restart-count", required_argument, NULL, OPT_RESTARTS},
+    {"start-time", required_argument, NULL, OPT_START},
     {"debug", no_argument, NULL, OPT_DEBUG},
     {"dump", required_argument, NULL, OPT_DUMP},
     {"help", no_argument, NULL, OPT_HELP},
@@ -97,11 +118,11 @@ static _Noreturn void print_and_exit(const char *text)
     exit(ok ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
-static int parse_fd(const char *text)
+static uint64_t parse_number(const char *text, uint64_t max)
 {
-    uint64_t fd;
-    if (parse_u64(text, INT_MAX, &fd) < 0) usage("bad number for --end-fd: ", text);
-    return (int)fd;
+    uint64_t value;
+    if (parse_u64(text, max, &value) < 0) usage("bad number: ", text);
+    return value;
 }
 
 static void apply_option(struct options *o, int id, char *argument)
@@ -127,7 +148,19 @@ static void apply_option(struct options *o, int id, char *argument)
         o->tls.enabled = o->tls.insecure = true;
         break;
     case OPT_END_FD:
-        o->end_fd = parse_fd(argument);
+        o->end_fd = (int)parse_number(argument, INT_MAX);
+        break;
+    case OPT_ONCE:
+        o->once = true;
+        break;
+    case OPT_JOB_ID:
+        o->start.job_id = (uint32_t)parse_number(argument, UINT32_MAX);
+        break;
+    case OPT_RESTARTS:
+        o->start.restart_count = (uint32_t)parse_number(argument, UINT32_MAX);
+        break;
+    case OPT_START:
+        o->start.start_s = (int64_t)parse_number(argument, INT64_MAX);
         break;
     case OPT_DEBUG:
         log_set_level(LOG_LEVEL_DEBUG);
@@ -153,12 +186,13 @@ static void parse_options(struct options *o, int argc, char **argv)
     }
     if (optind < argc) usage("unexpected argument: ", argv[optind]);
     if (o->dump) return;
-    if (!o->spool || !o->spool[0]) usage("--spool is needed", "");
+    if (o->once && o->start.job_id == 0) usage("--once needs --job-id", "");
+    if (!o->once && (!o->spool || !o->spool[0])) usage("--spool is needed", "");
     if (!o->endpoint) usage("--endpoint is needed", "");
 }
 
-/* slurmctld does not mark all its descriptors close-on-exec; a lock or a socket must not live on
- * in us. */
+/* Slurm's daemons do not mark all their descriptors close-on-exec; a lock or a socket must not live
+ * on in us. */
 static void close_others(int end_fd)
 {
     DIR *d = opendir("/proc/self/fd");
@@ -184,9 +218,14 @@ static int open_stop_fd(void)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+struct sender {
+    struct rpc_client *client;
+    long long call_ms;
+};
+
 static int send_record(void *ctx, const struct record *r, char *message, size_t size)
 {
-    struct rpc_client *client = ctx;
+    const struct sender *s = ctx;
     struct error err = {0};
     struct rpc_answer answer = {0};
     size_t len = 0;
@@ -194,7 +233,7 @@ static int send_record(void *ctx, const struct record *r, char *message, size_t 
     int rc = data ? 0 : err.code;
     if (data)
         rc = rpc_client_call(
-            client, METHOD, data, len, false, clock_mono_ms() + CALL_MS, &answer, &err);
+            s->client, METHOD, data, len, false, clock_mono_ms() + s->call_ms, &answer, &err);
     free(data);
     if (rc == 0) {
         rc = answer.status;
@@ -206,10 +245,10 @@ static int send_record(void *ctx, const struct record *r, char *message, size_t 
     return rc;
 }
 
-static int run(const struct options *o, int stop_fd, struct error *err)
+static int run_spool(const struct options *o, int stop_fd, struct error *err)
 {
-    struct rpc_client *client = rpc_client_new(o->endpoint, &o->tls, ANSWER_MAX, err);
-    if (!client) return err->code;
+    struct sender sender = {rpc_client_new(o->endpoint, &o->tls, ANSWER_MAX, err), CALL_MS};
+    if (!sender.client) return err->code;
     int rc = lock_take(o->spool, o->end_fd, stop_fd, err);
     if (rc < 0) return rc;
 
@@ -218,12 +257,47 @@ static int run(const struct options *o, int stop_fd, struct error *err)
     forward.end_fd = o->end_fd;
     forward.stop_fd = stop_fd;
     forward.send = send_record;
-    forward.ctx = client;
+    forward.ctx = &sender;
     log_info("deepsquare-forwarder %s sends to %s%s",
              AGENT_VERSION,
              o->endpoint,
              o->tls.enabled ? " (TLS)" : "");
     return forward_run(&forward, err);
+}
+
+static int run_once(const struct options *o, struct error *err)
+{
+    (void)alarm(ONCE_MS / 1000 + 5); // whatever hangs: nothing of ours stays on a node
+    int rc = once_take_slot(SLOTS, err);
+    if (rc < 0) return rc;
+    struct sender sender = {rpc_client_new(o->endpoint, &o->tls, ANSWER_MAX, err), ONCE_CALL_MS};
+    if (!sender.client) return err->code;
+
+    struct record start = o->start;
+    start.kind = RECORD_START;
+    start.job_state = REQUEST_STATE_RUNNING;
+    if (start.start_s == 0) start.start_s = clock_wall_s();
+    return once_send(&start, send_record, &sender, ONCE_MS, ONCE_CALL_MS, err);
+}
+
+static int run(const struct options *o, struct error *err)
+{
+    if (!o->once) {
+        int rc = run_spool(o, open_stop_fd(), err);
+        if (rc < 0 && rc != ERR_STOPPED) log_error("%s", err->text);
+        return rc;
+    }
+    (void)signal(SIGPIPE, SIG_IGN);
+    int rc = run_once(o, err);
+    if (rc < 0) {
+        openlog("deepsquare-forwarder", LOG_PERROR | LOG_PID, LOG_DAEMON);
+        syslog(LOG_WARNING,
+               "start of Slurm job %u not reported to %s: %s; the agent finds it by its own query",
+               o->start.job_id,
+               o->endpoint,
+               err->text);
+    }
+    return rc;
 }
 
 int main(int argc, char **argv)
@@ -236,9 +310,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "deepsquare-forwarder: %s\n", err.text);
         return EXIT_FAILURE;
     }
-    if (o.end_fd >= 0) close_others(o.end_fd);
-    int rc = run(&o, open_stop_fd(), &err);
-    if (rc < 0 && rc != ERR_STOPPED) log_error("%s", err.text);
+    if (o.once || o.end_fd >= 0) close_others(o.end_fd);
+    int rc = run(&o, &err);
     /* Not exit(): calls may be under way on other threads, and all that matters is written. */
     _exit(rc == 0 || rc == ERR_STOPPED ? EXIT_SUCCESS
           : rc == ERR_INVALID          ? EXIT_USAGE

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "plugins/forwarder/request.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,7 @@ enum {
     FLAG_SPECIAL_EXIT = 1 << 12, // held after a special exit code, to be requeued
     FLAG_RESIZING = 1 << 13,
     FLAG_COMPLETING = 1 << 15,
+    FLAG_POWER_UP_NODE = 1 << 18,
     FLAG_REVOKED = 1 << 19, // runs on another cluster of the federation
 };
 
@@ -72,13 +74,25 @@ static enum request_status end_status(const struct record *r, const char **why)
     return ends[base].status;
 }
 
-enum request_status request_status(const struct record *r, const char **why)
+/* The name as the agent wants it; "" for a start without one. False: not a grid job's. */
+static bool grid_name(const struct record *r, char out[2 * JOB_ID_BYTES + 3])
 {
     uint8_t id[JOB_ID_BYTES];
+    out[0] = '\0';
+    if (r->kind == RECORD_START && !r->name[0]) return true;
+    if (hex_decode(id, sizeof(id), r->name) < 0) return false;
+    (void)hex_encode(out, id, sizeof(id));
+    return true;
+}
+
+enum request_status request_status(const struct record *r, const char **why)
+{
+    char name[2 * JOB_ID_BYTES + 3];
     *why = NULL;
-    if (hex_decode(id, sizeof(id), r->name) < 0) return nothing(why, "the name is no grid job's");
+    if (!grid_name(r, name)) return nothing(why, "the name is no grid job's");
     switch (r->kind) {
     case RECORD_START:
+        if (r->job_state & FLAG_POWER_UP_NODE) return nothing(why, "its nodes are not up yet");
         return REQUEST_RUNNING;
     case RECORD_END:
         return end_status(r, why);
@@ -117,14 +131,12 @@ static void copy_cluster(char out[CLUSTER_MAX + 1], const char *name)
 
 uint8_t *request_pack(const struct record *r, size_t *len, struct error *err)
 {
-    uint8_t id[JOB_ID_BYTES];
     char name[2 * JOB_ID_BYTES + 3], cluster[CLUSTER_MAX + 1];
     const char *why;
-    if (hex_decode(id, sizeof(id), r->name) < 0) {
+    if (!grid_name(r, name)) {
         (void)error_set(err, ERR_INVALID, "the name is no grid job's");
         return NULL;
     }
-    (void)hex_encode(name, id, sizeof(id));
     copy_cluster(cluster, r->cluster);
 
     Supervisor__V1alpha1__SlurmRecord slurm = SUPERVISOR__V1ALPHA1__SLURM_RECORD__INIT;

@@ -19,9 +19,13 @@ enum request_status {
     REQUEST_OUT_OF_CREDITS = 9,
 };
 
+/* job_state of a start that was seen on a node, where Slurm says no more. */
+enum { REQUEST_STATE_RUNNING = 1 };
+
 /*
  * The status to send, or REQUEST_UNSPECIFIED and in *why (static text) the reason why nothing is to
- * be sent: not a grid job's name, or a record that ends an attempt but not the job.
+ * be sent: not a grid job's name, or a record that ends an attempt but not the job. A start may
+ * come without a name: the agent then goes by Slurm's id.
  */
 enum request_status request_status(const struct record *r, const char **why);
 

@@ -74,6 +74,7 @@ static void test_status_table(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         assert_int_equal(status_of(RECORD_END, cases[i].job_state), cases[i].status);
     assert_int_equal(status_of(RECORD_START, 0x4001), REQUEST_RUNNING);
+    assert_int_equal(status_of(RECORD_START, 0x44001), REQUEST_UNSPECIFIED); // nodes power up
     assert_int_equal(status_of(9, 0x8003), REQUEST_UNSPECIFIED);
 }
 
@@ -179,6 +180,31 @@ static void test_packed(void **state)
     assert_string_equal(m->record->cluster, "la?b");
     supervisor__v1alpha1__set_job_status_request__free_unpacked(m, NULL);
     free(data);
+}
+
+/* Seen on a node, where a job's name is not known. */
+static void test_start_without_name(void **state)
+{
+    (void)state;
+    struct record r = {.kind = RECORD_START, .job_id = 42, .start_s = 100, .job_state = 1};
+    const char *why;
+    size_t len;
+    assert_int_equal(request_status(&r, &why), REQUEST_RUNNING);
+    uint8_t *data = request_pack(&r, &len, NULL);
+    assert_non_null(data);
+    Supervisor__V1alpha1__SetJobStatusRequest *m =
+        supervisor__v1alpha1__set_job_status_request__unpack(NULL, len, data);
+    assert_non_null(m);
+    assert_string_equal(m->name, "");
+    assert_int_equal(m->id, 42);
+    assert_int_equal(m->status, REQUEST_RUNNING);
+    assert_int_equal(m->record->start_time, 100);
+    supervisor__v1alpha1__set_job_status_request__free_unpacked(m, NULL);
+    free(data);
+
+    record_set_name(&r, "myjob"); // a name that is no grid job's is another thing
+    assert_int_equal(request_status(&r, &why), REQUEST_UNSPECIFIED);
+    assert_null(request_pack(&r, &len, NULL));
 }
 
 /* ---- The window. */
@@ -735,6 +761,7 @@ int main(void)
         cmocka_unit_test(test_duration),
         cmocka_unit_test(test_exit_code),
         cmocka_unit_test(test_packed),
+        cmocka_unit_test(test_start_without_name),
         cmocka_unit_test(test_window_order),
         T(test_all_in_order_once),
         T(test_agent_down_for_a_while),
