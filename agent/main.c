@@ -147,7 +147,9 @@ static int make_engine(struct parts *p, struct error *err)
     struct engine_options e = {
         .store = p->store,
         .signer = p->signer,
-        .chain = {.endpoint = o->metascheduler_endpoint.items[0],
+        .chain = {.endpoints = o->metascheduler_endpoint.items,
+                  .endpoint_count = o->metascheduler_endpoint.count,
+                  .max_lag = o->metascheduler_max_lag,
                   .metascheduler = o->metascheduler_smart_contract.value,
                   .provider = signer_address(p->signer),
                   .poll_interval_ms = o->metascheduler_poll_interval_ms,

@@ -230,10 +230,6 @@ static void warn_unused(struct options_loader *l)
             options_warn(l,
                          "%s: accepted, but this version makes no use of it",
                          option_origin_text(l, &l->origin[i], from));
-    if (l->o->metascheduler_endpoint.count > 1)
-        options_warn(l,
-                     "--metascheduler.endpoint: only the first of %zu endpoints is used",
-                     l->o->metascheduler_endpoint.count);
 }
 
 void options_check(struct options_loader *l)

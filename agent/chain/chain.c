@@ -20,7 +20,8 @@ enum {
 
 static struct chain *chain_free(struct chain *c)
 {
-    jsonrpc_destroy(c->reader);
+    pool_client_destroy(c->reader);
+    pool_stop(c->pool);
     pthread_cond_destroy(&c->changed);
     pthread_mutex_destroy(&c->lock);
     free(c);
@@ -43,7 +44,14 @@ struct chain *chain_start(const struct chain_options *options,
     c->ctx = ctx;
     pthread_mutex_init(&c->lock, NULL);
     thread_cond_init(&c->changed);
-    c->reader = jsonrpc_new(options->endpoint, options->timeout_ms, err);
+    struct pool_options pool = {.urls = options->endpoints,
+                                .count = options->endpoint_count,
+                                .timeout_ms = options->timeout_ms,
+                                .poll_ms = options->poll_interval_ms,
+                                .max_lag = options->max_lag,
+                                .chain_id = options->chain_id};
+    c->pool = pool_start(&pool, err);
+    c->reader = c->pool ? pool_client_new(c->pool, err) : NULL;
     if (!c->reader) return chain_free(c);
     c->sender = txsender_start(c, err);
     if (!c->sender) return chain_free(c);
@@ -55,7 +63,7 @@ struct chain *chain_start(const struct chain_options *options,
 struct chain *chain_stop(struct chain *c)
 {
     if (!c) return NULL;
-    jsonrpc_stop(c->reader);
+    pool_client_stop(c->reader);
     pthread_mutex_lock(&c->lock);
     c->stopping = true;
     pthread_cond_broadcast(&c->changed);
@@ -144,20 +152,6 @@ int chain_result_u64(const struct jsonrpc_batch *b, int index, uint64_t *out, st
     return rc < 0 ? rc : eth_json_u64(v, "a quantity", out, err);
 }
 
-int chain_check_id(const struct jsonrpc_batch *b, int index, uint64_t want, struct error *err)
-{
-    uint64_t id;
-    int rc = chain_result_u64(b, index, &id, err);
-    if (rc < 0) return error_prefix(err, "chain id");
-    if (id != want)
-        return error_set(err,
-                         ERR_REFUSED,
-                         "the node is now on chain %llu, it was on %llu: not used until it is back",
-                         (unsigned long long)id,
-                         (unsigned long long)want);
-    return 0;
-}
-
 static int enter_reader(struct chain *c, struct error *err)
 {
     long long deadline_ms = clock_mono_ms() + c->options.timeout_ms;
@@ -223,12 +217,10 @@ static int ask_job(struct chain *c,
     struct chain_job found;
     uint64_t chain_id, head;
     (void)chain_identity(c, &chain_id, &emitters);
-    int id = jsonrpc_add(b, "eth_chainId", "[]");
     int number = jsonrpc_add(b, "eth_blockNumber", "[]");
     int get =
         chain_add_call(b, "eth_call", c, &emitters.jobs, call->data, call->len, ",\"latest\"");
-    int rc = jsonrpc_perform(c->reader, b, err);
-    if (rc == 0) rc = chain_check_id(b, id, chain_id, err);
+    int rc = pool_perform(c->reader, b, err);
     if (rc == 0) rc = chain_result_u64(b, number, &head, err);
     if (rc == 0) rc = read_job(b, get, &found, err);
     if (rc < 0) return rc;

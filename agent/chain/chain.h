@@ -18,7 +18,10 @@
 #include "agent/util/error.h"
 
 struct chain_options {
-    const char *endpoint;             // JSON-RPC URL; borrowed until chain_stop
+    char *const *endpoints;           // JSON-RPC URLs, the preferred one first; borrowed
+    size_t endpoint_count;            // 1 to ENDPOINTS_MAX
+    uint64_t max_lag;                 // blocks that a node may be behind the others
+    uint64_t chain_id;                // nodes of other chains are refused; 0: the first one's
     struct eth_address metascheduler; // the contract; the others are asked of it
     struct eth_address provider;      // our own address
     long long poll_interval_ms;       // between two polls

@@ -14,6 +14,7 @@
 #include "agent/chain/chain.h"
 #include "agent/chain/ethjson.h"
 #include "agent/chain/jsonrpc.h"
+#include "agent/chain/pool.h"
 #include "agent/util/error.h"
 
 enum {
@@ -32,7 +33,8 @@ struct chain {
     struct watch *watch;
     struct txsender *sender;
 
-    struct jsonrpc *reader; // of chain_job_get: belongs to the thread that set `reading`
+    struct pool *pool;
+    struct pool_client *reader; // of chain_job_get: belongs to the thread that set `reading`
 
     pthread_mutex_t lock; // guards what follows
     pthread_cond_t changed;
@@ -67,9 +69,6 @@ int chain_add_nonce(struct jsonrpc_batch *b, const struct chain *c);
 
 /* The result of request `index` as a quantity. */
 int chain_result_u64(const struct jsonrpc_batch *b, int index, uint64_t *out, struct error *err);
-
-/* Request `index` is eth_chainId: ERR_REFUSED unless it is still the chain we started on. */
-int chain_check_id(const struct jsonrpc_batch *b, int index, uint64_t want, struct error *err);
 
 /* watch.c */
 struct watch *watch_start(struct chain *c, struct error *err);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "agent/chain/ethjson.h"
+#include "agent/chain/rpcerr.h"
 #include "agent/util/buf.h"
 #include "agent/util/httpc.h"
 #include "agent/util/jsonx.h"
@@ -33,6 +34,8 @@ struct jsonrpc {
     long long timeout_ms;
     char origin[HTTPC_ORIGIN_MAX];
     struct buf body;
+    bool refused; // the last perform() was told that there were too many
+    long long retry_after_ms;
 };
 
 struct jsonrpc_batch {
@@ -77,6 +80,11 @@ struct jsonrpc *jsonrpc_destroy(struct jsonrpc *c)
 void jsonrpc_stop(struct jsonrpc *c)
 {
     httpc_stop(c->http);
+}
+
+void jsonrpc_set_timeout(struct jsonrpc *c, long long timeout_ms)
+{
+    c->timeout_ms = timeout_ms;
 }
 
 const char *jsonrpc_origin(const struct jsonrpc *c)
@@ -165,9 +173,11 @@ static const char *excerpt(char out[JSONRPC_EXCERPT_MAX + 1], const char *text)
     return out;
 }
 
-static int check_status(const struct jsonrpc *c, int status, struct error *err)
+static int check_status(struct jsonrpc *c, int status, struct error *err)
 {
     if (status == 200) return 0;
+    c->retry_after_ms = httpc_retry_after_ms(c->http);
+    c->refused = status == 429 || (status == 503 && c->retry_after_ms > 0);
     char head[JSONRPC_EXCERPT_MAX + 1];
     bool later = status == 408 || status == 429 || status >= 500;
     return error_set(err,
@@ -237,7 +247,13 @@ static int read_error(struct jsonrpc_answer *a, const struct json_object *error,
     return 0;
 }
 
-/* One response object, to the request it names. */
+/* Some providers say in JSON what others say with HTTP 429. */
+static bool is_rate(const struct jsonrpc_answer *a)
+{
+    return a->kind == JSONRPC_ERROR && rpc_error_kind(a->code, a->message) == RPC_ERROR_RATE;
+}
+
+/* One response object, to the request it names. ERR_BUSY: there were too many. */
 static int read_one(struct jsonrpc_batch *b, const struct json_object *o, struct error *err)
 {
     uint64_t id;
@@ -248,8 +264,11 @@ static int read_one(struct jsonrpc_batch *b, const struct json_object *o, struct
         int rc = read_error(&a, error, err);
         free(a.data);
         if (rc < 0) return rc;
-        return error_set(
-            err, ERR_REFUSED, "node error %lld: %s", (long long)a.code, excerpt(head, a.message));
+        return error_set(err,
+                         is_rate(&a) ? ERR_BUSY : ERR_REFUSED,
+                         "node error %lld: %s",
+                         (long long)a.code,
+                         excerpt(head, a.message));
     }
     if (jsonx_get_u64(o, "id", &id, err) < 0) return ERR_PROTO;
     if (id >= (uint64_t)b->count)
@@ -279,6 +298,9 @@ static int check_complete(const struct jsonrpc_batch *b, struct error *err)
     for (int i = 0; i < b->count; i++)
         if (b->answers[i].kind == JSONRPC_NONE)
             return error_set(err, ERR_PROTO, "no answer to %s", b->methods[i]);
+    for (int i = 0; i < b->count; i++)
+        if (is_rate(&b->answers[i]))
+            return error_set(err, ERR_BUSY, "%s: %s", b->methods[i], b->answers[i].message);
     return 0;
 }
 
@@ -312,6 +334,8 @@ int jsonrpc_perform(struct jsonrpc *c, struct jsonrpc_batch *b, struct error *er
     struct error local = {0};
     if (!err) err = &local;
     drop_answers(b);
+    c->refused = false;
+    c->retry_after_ms = 0;
     if (b->error) return error_set(err, b->error, "JSON-RPC request: %s", err_text(b->error));
     if (b->count == 0) return 0;
 
@@ -320,11 +344,32 @@ int jsonrpc_perform(struct jsonrpc *c, struct jsonrpc_batch *b, struct error *er
     rc = jsonx_parse(c->body.data, c->body.len, JSONRPC_ANSWER_MAX, &b->document, err);
     if (rc == 0) rc = read_all(b, err);
     if (rc == 0) rc = check_complete(b, err);
+    if (rc == ERR_BUSY) {
+        c->refused = true;
+        rc = err->code = ERR_UNAVAILABLE;
+    }
     if (rc < 0) (void)error_prefix(err, "%s", c->origin);
 out:
     if (rc < 0) drop_answers(b);
     buf_free(&c->body); // may be large, and is not needed between requests
     return rc;
+}
+
+bool jsonrpc_was_refused(const struct jsonrpc *c, long long *retry_after_ms)
+{
+    *retry_after_ms = c->retry_after_ms;
+    return c->refused;
+}
+
+int jsonrpc_count(const struct jsonrpc_batch *b)
+{
+    return b->count;
+}
+
+const char *jsonrpc_method(const struct jsonrpc_batch *b, int index)
+{
+    assert(index >= 0 && index < b->count);
+    return b->methods[index];
 }
 
 const struct jsonrpc_answer *jsonrpc_answer(const struct jsonrpc_batch *b, int index)

@@ -7,6 +7,7 @@
 #ifndef CHAIN_JSONRPC_H
 #define CHAIN_JSONRPC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,9 @@ struct jsonrpc;
  */
 struct jsonrpc *jsonrpc_new(const char *endpoint, long long timeout_ms, struct error *err);
 struct jsonrpc *jsonrpc_destroy(struct jsonrpc *c); // NULL allowed; returns NULL
+
+/* Another deadline for what comes next. */
+void jsonrpc_set_timeout(struct jsonrpc *c, long long timeout_ms);
 
 /* From any thread: end what is under way, fail everything later with ERR_STOPPED. */
 void jsonrpc_stop(struct jsonrpc *c);
@@ -70,13 +74,24 @@ void jsonrpc_fail(struct jsonrpc_batch *b, int code);
 /*
  * Send the batch and read all answers, in any order. Blocks up to the deadline. 0 if each request
  * has an answer, which may be an error of its own; else no answer can be used:
- *   ERR_UNAVAILABLE      no connection, or the node said "later" (HTTP 408, 429, 5xx)
+ *   ERR_UNAVAILABLE      no connection, or the node said "later" (HTTP 408, 429, 5xx, or an answer
+ *                        that says "too many requests")
  *   ERR_OUTCOME_UNKNOWN  sent, and no answer
  *   ERR_REFUSED          another HTTP status, or one error for the whole batch
  *   ERR_PROTO, ERR_LIMIT the answer is malformed, too large
  *   ERR_STOPPED, ERR_NOMEM
  */
 int jsonrpc_perform(struct jsonrpc *c, struct jsonrpc_batch *b, struct error *err);
+
+/*
+ * Did the last jsonrpc_perform() fail since the node wants to be asked less? *retry_after_ms is
+ * when it may be asked again, 0 if it did not say.
+ */
+bool jsonrpc_was_refused(const struct jsonrpc *c, long long *retry_after_ms);
+
+/* Requests in the batch, and the method of request `index`. */
+int jsonrpc_count(const struct jsonrpc_batch *b);
+const char *jsonrpc_method(const struct jsonrpc_batch *b, int index);
 
 /* The answer to request `index`; borrowed until the batch is reset or destroyed. */
 const struct jsonrpc_answer *jsonrpc_answer(const struct jsonrpc_batch *b, int index);

@@ -19,7 +19,7 @@ enum {
     BASE_FEE_FACTOR = 2,
 };
 
-enum { ASK_CHAIN_ID, ASK_BLOCK, ASK_GAS_PRICE, ASK_TIP, ASK_FIRST };
+enum { ASK_BLOCK, ASK_GAS_PRICE, ASK_TIP, ASK_FIRST };
 
 static int result_u256(struct txsender *s, int index, struct u256 *out, struct error *err)
 {
@@ -109,7 +109,6 @@ static int prepare_some(struct txsender *s, struct tx *const due[], size_t n, st
 {
     struct chain_fees fees;
     jsonrpc_batch_reset(s->batch);
-    jsonrpc_add(s->batch, "eth_chainId", "[]");
     jsonrpc_add(s->batch, "eth_getBlockByNumber", "[\"latest\",false]");
     jsonrpc_add(s->batch, "eth_gasPrice", "[]");
     jsonrpc_add(s->batch, "eth_maxPriorityFeePerGas", "[]");
@@ -122,9 +121,8 @@ static int prepare_some(struct txsender *s, struct tx *const due[], size_t n, st
                        due[i]->len,
                        ",\"latest\"");
     fault_point(FAULT_PREPARE_BEFORE);
-    int rc = jsonrpc_perform(s->rpc, s->batch, err);
+    int rc = pool_perform(s->rpc, s->batch, err);
     fault_point(FAULT_PREPARE_AFTER);
-    if (rc == 0) rc = chain_check_id(s->batch, ASK_CHAIN_ID, s->chain_id, err);
     if (rc == 0) rc = read_fees(s, &fees, err);
     for (size_t i = 0; i < n && rc == 0; i++)
         settle(s, due[i], ASK_FIRST + (int)i, &fees);

@@ -262,7 +262,7 @@ static struct txsender *sender_free(struct txsender *s)
     free_list(&s->tracks);
     jsonrpc_batch_destroy(s->batch);
     jsonrpc_batch_destroy(s->second);
-    jsonrpc_destroy(s->rpc);
+    pool_client_destroy(s->rpc);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
     free(s);
@@ -280,7 +280,7 @@ struct txsender *txsender_start(struct chain *c, struct error *err)
     s->inbox_end = &s->inbox;
     pthread_mutex_init(&s->lock, NULL);
     thread_cond_init(&s->changed);
-    s->rpc = jsonrpc_new(c->options.endpoint, c->options.timeout_ms, err);
+    s->rpc = pool_client_new(c->pool, err);
     s->batch = s->rpc ? jsonrpc_batch_new(err) : NULL;
     s->second = s->batch ? jsonrpc_batch_new(err) : NULL;
     if (!s->second || thread_start(&s->thread, "chain-send", sender_main, s, err) < 0)
@@ -295,7 +295,7 @@ struct txsender *txsender_stop(struct txsender *s)
     s->stop = true;
     pthread_cond_signal(&s->changed);
     pthread_mutex_unlock(&s->lock);
-    jsonrpc_stop(s->rpc);
+    pool_client_stop(s->rpc);
     pthread_join(s->thread, NULL);
     return sender_free(s);
 }

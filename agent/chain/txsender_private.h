@@ -58,7 +58,7 @@ struct tx_list {
 
 struct txsender {
     struct chain *c;
-    struct jsonrpc *rpc;
+    struct pool_client *rpc;
     struct jsonrpc_batch *batch, *second;
     pthread_t thread;
 

@@ -55,14 +55,13 @@ static void warn_receipt(struct txsender *s, const struct tx *tx, const char *wh
 
 /* ---- looking ---- */
 
-enum { LOOK_CHAIN_ID, LOOK_NONCE, LOOK_FIRST };
+enum { LOOK_NONCE, LOOK_FIRST };
 
 /* One or two requests for each; `checks` says where the second is. */
 static void add_look(struct txsender *s, const struct round *r, int checks[])
 {
     char hash[ETH_HASH_TEXT];
     jsonrpc_batch_reset(s->batch);
-    jsonrpc_add(s->batch, "eth_chainId", "[]");
     chain_add_nonce(s->batch, s->c);
     for (size_t i = 0; i < r->count; i++) {
         hex_encode(hash, r->txs[i]->hash.b, sizeof(r->txs[i]->hash.b));
@@ -147,8 +146,7 @@ static int look(struct txsender *s, struct round *r, struct error *err)
     uint64_t nonce;
     int checks[TX_ROUND_MAX];
     add_look(s, r, checks);
-    int rc = jsonrpc_perform(s->rpc, s->batch, err);
-    if (rc == 0) rc = chain_check_id(s->batch, LOOK_CHAIN_ID, s->chain_id, err);
+    int rc = pool_perform(s->rpc, s->batch, err);
     if (rc == 0) rc = chain_result_u64(s->batch, LOOK_NONCE, &nonce, err);
     if (rc < 0) return rc;
     for (size_t i = 0; i < r->count; i++) {
@@ -237,7 +235,7 @@ static int send_all(struct txsender *s, const struct round *r, struct error *err
     }
     if (n == 0) return 0;
     fault_point(FAULT_BROADCAST_BEFORE);
-    int rc = jsonrpc_perform(s->rpc, s->batch, err);
+    int rc = pool_perform(s->rpc, s->batch, err);
     fault_point(FAULT_BROADCAST_AFTER);
     for (size_t i = 0; i < n && rc == 0; i++)
         read_sent(s, out[i], jsonrpc_answer(s->batch, (int)i));
@@ -276,7 +274,7 @@ static int ask_blocks(struct txsender *s, struct round *r, struct error *err)
         hex_encode(hash, m->tx->hash.b, sizeof(m->tx->hash.b));
         m->tx_index = jsonrpc_add(s->batch, "eth_getTransactionByHash", "[\"%s\"]", hash);
     }
-    int rc = jsonrpc_perform(s->rpc, s->batch, err);
+    int rc = pool_perform(s->rpc, s->batch, err);
     for (size_t i = 0; i < r->mined_count && rc == 0; i++)
         read_block(s, &r->mined[i]);
     return rc;
@@ -331,7 +329,7 @@ static int ask_reasons(struct txsender *s, struct round *r, struct error *err)
         m->call_index = add_replay(s, m, a->result);
         any = any || m->call_index >= 0;
     }
-    int rc = any ? jsonrpc_perform(s->rpc, s->second, err) : 0;
+    int rc = any ? pool_perform(s->rpc, s->second, err) : 0;
     for (size_t i = 0; i < r->mined_count && rc == 0; i++)
         if (r->mined[i].call_index >= 0) read_replay(s, &r->mined[i]);
     return rc;

@@ -30,7 +30,7 @@ enum {
 
 struct watch {
     struct chain *c;
-    struct jsonrpc *rpc;
+    struct pool_client *rpc;
     struct jsonrpc_batch *batch;
     pthread_t thread;
 
@@ -42,12 +42,12 @@ struct watch {
     bool up;      // between ready() and down()
     bool told;    // down() was called for this outage
     bool more;    // blocks are left: go on without waiting
-    bool has_id;  // ready was filled once
     bool started; // `next` is set
     unsigned int attempt;
     struct chain_ready ready;
     uint64_t next;  // first block whose logs were not reported yet
     uint64_t head;  // of the last poll
+    size_t node;    // that it was asked of
     uint64_t range; // blocks per eth_getLogs: less than the option after the node found it too many
     struct log_limit behind_limit, queue_limit;
 };
@@ -83,7 +83,6 @@ static int read_ready(struct watch *w, struct chain_ready *r, struct error *err)
 {
     int rc = chain_result_u64(w->batch, 0, &r->chain_id, err);
     if (rc < 0) return error_prefix(err, "chain id");
-    if (w->has_id && (rc = chain_check_id(w->batch, 0, w->ready.chain_id, err)) < 0) return rc;
     rc = result_address(w, 1, "jobs()", &r->jobs, err);
     if (rc == 0) rc = result_address(w, 2, "providerJobQueues()", &r->queues, err);
     if (rc == 0) rc = result_address(w, 3, "providerManager()", &r->provider_manager, err);
@@ -103,12 +102,12 @@ static int greet(struct watch *w, struct error *err)
     add_plain_call(w, &c->options.metascheduler, "providerJobQueues()");
     add_plain_call(w, &c->options.metascheduler, "providerManager()");
     chain_add_nonce(w->batch, c);
-    int rc = jsonrpc_perform(w->rpc, w->batch, err);
+    int rc = pool_perform(w->rpc, w->batch, err);
     if (rc == 0) rc = read_ready(w, &r, err);
     if (rc < 0) return rc;
 
     w->ready = r;
-    w->has_id = true;
+    pool_pin_chain(c->pool, r.chain_id);
     w->up = true;
     w->told = false;
     pthread_mutex_lock(&c->lock);
@@ -187,9 +186,7 @@ static int ask(struct watch *w, struct chain_poll *p, struct error *err)
     for (int i = 0; i < 3; i++)
         add_queue_call(w, queue_calls[i]);
     chain_add_nonce(w->batch, w->c);
-    int id = jsonrpc_add(w->batch, "eth_chainId", "[]");
-    int rc = jsonrpc_perform(w->rpc, w->batch, err);
-    if (rc == 0) rc = chain_check_id(w->batch, id, w->ready.chain_id, err);
+    int rc = pool_perform(w->rpc, w->batch, err);
     return rc < 0 ? rc : read_poll(w, p, err);
 }
 
@@ -243,7 +240,7 @@ static int fetch_logs(
     jsonrpc_batch_reset(w->batch);
     jsonrpc_add(w->batch, "eth_blockNumber", "[]");
     add_logs_request(w, from, to);
-    int rc = jsonrpc_perform(w->rpc, w->batch, err);
+    int rc = pool_perform_slow(w->rpc, w->batch, err);
     if (rc == 0) rc = chain_result_u64(w->batch, 0, &head, err);
     if (rc < 0) return rc;
     if (head < to) return error_set(err, ERR_BUSY, "eth_getLogs: the node is behind its head");
@@ -309,12 +306,21 @@ static bool is_behind(struct watch *w, uint64_t head)
     return behind;
 }
 
+/* Another node than before may not have what the last one was given. */
+static void tell_node(struct watch *w)
+{
+    size_t node = pool_node(w->rpc);
+    if (node != w->node) txsender_node_up(w->c->sender);
+    w->node = node;
+}
+
 static int poll_node(struct watch *w, struct error *err)
 {
     struct chain_poll p = {0};
     w->more = false;
     int rc = ask(w, &p, err);
     if (rc < 0) return rc;
+    pool_tell_head(w->rpc, p.head);
     if (is_behind(w, p.head)) return 0;
     if (!w->started) {
         w->started = true;
@@ -322,6 +328,7 @@ static int poll_node(struct watch *w, struct error *err)
     }
     bool new_head = p.head != w->head;
     w->head = p.head;
+    tell_node(w);
     w->c->ops.poll(w->c->ctx, &p);
     if (new_head) txsender_new_head(w->c->sender);
     return catch_up(w, err);
@@ -351,13 +358,26 @@ static void went_down(struct watch *w, const struct error *err)
     w->c->ops.down(w->c->ctx, err);
 }
 
+/* All of a poll is asked of one node. If that fails, all of it is asked of the next. */
+static int poll_any(struct watch *w, struct error *err)
+{
+    int rc;
+    pool_pin_best(w->rpc);
+    do {
+        rc = w->up ? 0 : greet(w, err);
+        if (rc == 0) rc = poll_node(w, err);
+        if (rc == 0 || rc == ERR_STOPPED) break;
+        pool_blame(w->rpc, err->text);
+    } while (pool_pin_next(w->rpc));
+    return rc;
+}
+
 static void *watch_main(void *arg)
 {
     struct watch *w = arg;
     while (!stopping(w)) {
         struct error err = {0};
-        int rc = w->up ? 0 : greet(w, &err);
-        if (rc == 0) rc = poll_node(w, &err);
+        int rc = poll_any(w, &err);
         if (rc == ERR_STOPPED) break;
         if (rc == 0) {
             w->attempt = 0;
@@ -373,7 +393,7 @@ static void *watch_main(void *arg)
 static struct watch *watch_free(struct watch *w)
 {
     jsonrpc_batch_destroy(w->batch);
-    jsonrpc_destroy(w->rpc);
+    pool_client_destroy(w->rpc);
     pthread_cond_destroy(&w->changed);
     pthread_mutex_destroy(&w->lock);
     free(w);
@@ -393,7 +413,7 @@ struct watch *watch_start(struct chain *c, struct error *err)
     if (w->started) w->next = c->options.cursor + 1;
     pthread_mutex_init(&w->lock, NULL);
     thread_cond_init(&w->changed);
-    w->rpc = jsonrpc_new(c->options.endpoint, c->options.timeout_ms, err);
+    w->rpc = pool_client_new(c->pool, err);
     w->batch = w->rpc ? jsonrpc_batch_new(err) : NULL;
     if (!w->batch || thread_start(&w->thread, "chain-watch", watch_main, w, err) < 0)
         return watch_free(w);
@@ -407,7 +427,7 @@ struct watch *watch_stop(struct watch *w)
     w->stop = true;
     pthread_cond_signal(&w->changed);
     pthread_mutex_unlock(&w->lock);
-    jsonrpc_stop(w->rpc);
+    pool_client_stop(w->rpc);
     pthread_join(w->thread, NULL);
     return watch_free(w);
 }

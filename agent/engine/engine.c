@@ -86,6 +86,7 @@ static int load(struct engine *e, struct error *err)
             check_reports(e, j);
     e->o.chain.has_cursor = store_meta_get_u64(e->o.store, "cursor", &cursor) == 0;
     if (e->o.chain.has_cursor) e->o.chain.cursor = cursor;
+    (void)store_meta_get_u64(e->o.store, "chain_id", &e->o.chain.chain_id);
     return 0;
 }
 

@@ -152,16 +152,8 @@ const struct chain_ops engine_chain_ops = {
 void engine_on_chain_ready(struct engine *e, struct mail *m)
 {
     const struct chain_ready *r = &((const struct ready_mail *)m)->ready;
-    uint64_t pinned;
-    if (store_meta_get_u64(e->o.store, "chain_id", &pinned) < 0)
-        (void)store_meta_put_u64(e->o.store, "chain_id", r->chain_id);
-    else if (pinned != r->chain_id) {
-        log_error("the node is of chain %" PRIu64 ", this agent's state of chain %" PRIu64
-                  ": nothing is signed until --metascheduler.endpoint names a node of that chain",
-                  r->chain_id,
-                  pinned);
-        return;
-    }
+    // From the first answer on this state is about that chain: chain_options.chain_id.
+    (void)store_meta_put_u64(e->o.store, "chain_id", r->chain_id);
     const struct signer_rules rules = {.chain_id = r->chain_id,
                                        .metascheduler = e->o.chain.metascheduler,
                                        .provider_manager = r->provider_manager};

@@ -7,6 +7,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -270,6 +271,13 @@ out:
     free_headers(headers);
     h->body = NULL;
     return rc;
+}
+
+long long httpc_retry_after_ms(const struct httpc *h)
+{
+    curl_off_t seconds = 0;
+    (void)curl_easy_getinfo(h->easy, CURLINFO_RETRY_AFTER, &seconds);
+    return seconds > 0 && seconds < INT_MAX ? (long long)seconds * 1000 : 0;
 }
 
 int httpc_origin(const char *url, char *out)

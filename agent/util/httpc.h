@@ -50,6 +50,9 @@ int httpc_perform(struct httpc *h,
                   struct buf *body,
                   struct error *err);
 
+/* The last answer's Retry-After in ms, 0: it had none. To be asked before the next request. */
+long long httpc_retry_after_ms(const struct httpc *h);
+
 /* From any thread: end the request under way, at once, and fail all later ones with ERR_STOPPED. */
 void httpc_stop(struct httpc *h);
 

@@ -100,6 +100,7 @@ struct fixture {
     struct chain *chain;
     struct chain_options options;
     char endpoint[64];
+    char *endpoints[1];
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct node node;
@@ -479,8 +480,12 @@ static int setup(void **state)
     f->stub = http_stub_start(0, handle, f);
     (void)snprintf(
         f->endpoint, sizeof(f->endpoint), "http://127.0.0.1:%d/", http_stub_port(f->stub));
-    f->options = (struct chain_options){
-        .endpoint = f->endpoint, .poll_interval_ms = 20, .logs_range = 100, .timeout_ms = 2000};
+    f->endpoints[0] = f->endpoint;
+    f->options = (struct chain_options){.endpoints = f->endpoints,
+                                        .endpoint_count = 1,
+                                        .poll_interval_ms = 20,
+                                        .logs_range = 100,
+                                        .timeout_ms = 2000};
     assert_int_equal(hex_decode(f->options.metascheduler.b, 20, METASCHEDULER), 0);
     assert_int_equal(hex_decode(f->options.provider.b, 20, PROVIDER), 0);
     *state = f;
@@ -1197,7 +1202,7 @@ static void test_bad_endpoint(void **state)
 {
     struct fixture *f = *state;
     struct error err = {0};
-    f->options.endpoint = "unix:/nowhere";
+    (void)snprintf(f->endpoint, sizeof(f->endpoint), "unix:/nowhere");
     assert_null(chain_start(&f->options, &ops, f, &err));
     assert_int_equal(err.code, ERR_INVALID);
     assert_null(chain_stop(NULL));

@@ -22,6 +22,7 @@ struct fixture {
     struct error err;
     const char *answer; // what the stub says
     int status;
+    const char *header;
     size_t pad; // blanks before the answer
     bool cut;
     char asked[4096];
@@ -32,6 +33,7 @@ static void handle(void *ctx, const struct http_stub_request *q, struct http_stu
     struct fixture *f = ctx;
     (void)snprintf(f->asked, sizeof(f->asked), "%s", q->body);
     r->status = f->status;
+    r->header = f->header;
     r->cut = f->cut;
     if (f->pad) memset(buf_reserve(&r->body, f->pad), ' ', f->pad);
     buf_puts(&r->body, f->answer);
@@ -177,6 +179,44 @@ static void test_http_status(void **state)
     }
 }
 
+static void check_refused(struct fixture *f, bool want, long long want_ms)
+{
+    long long ms;
+    assert_int_equal(jsonrpc_was_refused(f->rpc, &ms), want);
+    assert_int_equal(ms, want_ms);
+}
+
+static void test_too_many_requests(void **state)
+{
+    struct fixture *f = *state;
+    const char *limit = "{\"code\":-32005,\"message\":\"request rate limited\"}";
+    char text[256];
+    f->status = 429;
+    assert_int_equal(ask(f, 1, ""), ERR_UNAVAILABLE);
+    check_refused(f, true, 0);
+    f->header = "Retry-After: 7\r\n";
+    assert_int_equal(ask(f, 1, ""), ERR_UNAVAILABLE);
+    check_refused(f, true, 7000);
+    f->status = 503;
+    assert_int_equal(ask(f, 1, ""), ERR_UNAVAILABLE);
+    check_refused(f, true, 7000);
+    f->header = NULL;
+    assert_int_equal(ask(f, 1, ""), ERR_UNAVAILABLE);
+    check_refused(f, false, 0);
+    f->status = 200;
+    (void)snprintf(text, sizeof(text), "{\"id\":null,\"error\":%s}", limit);
+    assert_int_equal(ask(f, 2, text), ERR_UNAVAILABLE);
+    assert_int_equal(f->err.code, ERR_UNAVAILABLE);
+    check_refused(f, true, 0);
+    // One of a batch: it is not known which of the others were cut short.
+    (void)snprintf(text, sizeof(text), "[{\"id\":0,\"result\":1},{\"id\":1,\"error\":%s}]", limit);
+    assert_int_equal(ask(f, 2, text), ERR_UNAVAILABLE);
+    check_refused(f, true, 0);
+    assert_int_equal(jsonrpc_answer(f->batch, 0)->kind, JSONRPC_NONE);
+    assert_int_equal(ask(f, 1, "{\"id\":0,\"result\":1}"), 0);
+    check_refused(f, false, 0);
+}
+
 static void test_cut(void **state)
 {
     struct fixture *f = *state;
@@ -269,6 +309,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_too_deep, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_large, setup, teardown),
         cmocka_unit_test_setup_teardown(test_http_status, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_too_many_requests, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cut, setup, teardown),
         cmocka_unit_test_setup_teardown(test_error_for_the_batch, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reverts, setup, teardown),
