@@ -19,6 +19,7 @@ static const struct {
     {"gas required exceeds", RPC_ERROR_VERDICT},
     {"out of gas", RPC_ERROR_VERDICT},
     {"invalid opcode", RPC_ERROR_VERDICT},
+    {"exceeds the configured cap", RPC_ERROR_VERDICT},
 
     /* Rates, before ranges: "limit exceeded" is of both. */
     {"too many requests", RPC_ERROR_RATE},
