@@ -39,6 +39,7 @@ struct slurm_job {
     char comment[SLURM_COMMENT_MAX];
     uint32_t state;                   // enum slurm_state and flags, as of state.h
     uint32_t wait_status;             // as of wait(2)
+    bool had_nodes;                   // was given nodes at some time
     int64_t submit_s, start_s, end_s; // 0 = not (yet) known
     uint64_t limit_min;               // time limit; 0 = none, or not known
 };
@@ -86,9 +87,10 @@ struct slurm_backend_ops {
      * The job of that name and user that carries our mark, in any state; of several the newest. The
      * queue is asked first; of a job that has left it (MinJobAge after its end), accounting, if the
      * cluster has slurmdbd: there a job without a comment counts too, since most clusters store
-     * none. 0 found; ERR_NOTFOUND none: the queue has answered, and accounting, up to date, where
-     * there is one (it has not the job if that never became eligible, or is older than 30 days);
-     * else unknown, also when slurmdbd is down.
+     * none. What Slurm keeps of a submission that it refused is no job. 0 found; ERR_NOTFOUND none:
+     * the queue has answered, and accounting, up to date, where there is one (it has not the job if
+     * that never became eligible, or is older than 30 days); ERR_BUSY: the queue has no such job,
+     * and accounting cannot be asked now (slurmdbd is down) or is not up to date; else unknown.
      */
     int (*find)(struct slurm_backend *b,
                 const char *name,

@@ -32,6 +32,8 @@ static int parse_head(const char **text, struct slurm_job *job)
     int64_t *const times[] = {&job->submit_s, &job->start_s, &job->end_s};
     for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
         if (next_short(text, field) < 0 || columns_time(field, times[i]) < 0) return ERR_PROTO;
+    if (next_short(text, field) < 0) return ERR_PROTO;
+    job->had_nodes = slurm_has_nodes(field);
     return 0;
 }
 
@@ -65,14 +67,6 @@ const char *sacct_records(const char *text)
 bool sacct_is_disabled(const char *errors)
 {
     return strstr(errors, "Slurm accounting storage is disabled") != NULL;
-}
-
-bool sacct_is_newer(const struct slurm_job *a, const struct slurm_job *b)
-{
-    if (a->submit_s != b->submit_s) return a->submit_s > b->submit_s;
-    if (a->id != b->id) return a->id > b->id;
-    return slurm_phase_of(a->state) == SLURM_PHASE_ENDED &&
-           slurm_phase_of(b->state) != SLURM_PHASE_ENDED;
 }
 
 int sdiag_dbd_queue(const char *text, uint64_t *waiting, struct error *err)

@@ -16,11 +16,11 @@
 
 /* The widths are SLURM_USER_MAX - 1, SLURM_NAME_MAX - 1 and SLURM_COMMENT_MAX - 1. */
 #define SACCT_FORMAT                                                                          \
-    "JobIDRaw%-20,State%-40,ExitCode%-20,Submit%-20,Start%-20,End%-20,User%-63,JobName%-127," \
-    "Comment%-255"
+    "JobIDRaw%-20,State%-40,ExitCode%-20,Submit%-20,Start%-20,End%-20,NodeList%-20,User%-63," \
+    "JobName%-127,Comment%-255"
 
 /* Bytes of one record, with its newline: bounds what an answer may take. */
-enum { SACCT_RECORD_MAX = 5 * 21 + 41 + 64 + 128 + 256 + 1 };
+enum { SACCT_RECORD_MAX = 6 * 21 + 41 + 64 + 128 + 256 + 1 };
 
 /*
  * Take the next record at *text (NUL-terminated), which moves behind it. Times must be seconds
@@ -34,12 +34,6 @@ const char *sacct_records(const char *text);
 
 /* Does a failed sacct say, by what it wrote to stderr, that the cluster has no accounting? */
 bool sacct_is_disabled(const char *errors);
-
-/*
- * Of two records of one user's jobs of one name, or of one id: is `a` the one to believe? A job
- * that was resized has several, and ids begin again where slurmctld lost its state.
- */
-bool sacct_is_newer(const struct slurm_job *a, const struct slurm_job *b);
 
 /* From sdiag's output: records that slurmctld has yet to bring to slurmdbd. ERR_PROTO if untold. */
 int sdiag_dbd_queue(const char *text, uint64_t *waiting, struct error *err);

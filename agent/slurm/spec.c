@@ -47,7 +47,5 @@ int slurm_spec_check(const struct slurm_job_spec *s, struct error *err)
     if (strlen(s->name) >= SLURM_NAME_MAX || strlen(s->comment) >= SLURM_COMMENT_MAX ||
         !slurm_spec_is_marked(s->comment))
         return error_set(err, ERR_INVALID, "job name or comment is not one of ours");
-    if (!users_name_ok(s->user))
-        return error_set(err, ERR_INVALID, "\"%.64s\" is no user name", s->user);
-    return 0;
+    return users_check_name(s->user, err);
 }

@@ -29,6 +29,8 @@ static int parse_head(const char **text, struct slurm_job *job)
     if (!next_field(text, field) || columns_time(field, &job->start_s) < 0) return ERR_PROTO;
     if (!next_field(text, field) || columns_time(field, &job->end_s) < 0) return ERR_PROTO;
     if (!next_field(text, field) || columns_limit(field, &job->limit_min) < 0) return ERR_PROTO;
+    if (!next_field(text, field)) return ERR_PROTO;
+    job->had_nodes = slurm_has_nodes(field);
     return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "agent/slurm/spec.h"
 #include "agent/slurm/ssh_command.h"
 #include "agent/slurm/ssh_lookup.h"
+#include "agent/slurm/users.h"
 #include "agent/slurm/verdict.h"
 #include "agent/util/parse.h"
 
@@ -53,7 +54,7 @@ static int op_user_exists(struct slurm_backend *base,
     struct ssh_backend *b = ssh_backend_of(base);
     struct ssh_args args = {0};
     struct sshc_result result;
-    int rc = ssh_check_user(user, err);
+    int rc = users_check_name(user, err);
     if (rc < 0) return rc;
     ssh_args_add(&args, "getent");
     ssh_args_add(&args, "passwd");
@@ -169,7 +170,7 @@ static int op_cancel(struct slurm_backend *base,
     struct ssh_backend *b = ssh_backend_of(base);
     struct ssh_args args = {0};
     struct sshc_result result;
-    int rc = ssh_check_user(user, err);
+    int rc = users_check_name(user, err);
     if (rc < 0) return rc;
     ssh_args_add(&args, "%s", b->paths[SSH_SCANCEL]);
     ssh_args_add(&args, "%" PRIu64, id);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "agent/slurm/users.h"
 #include "agent/slurm/verdict.h"
 
 const char *const ssh_tool_names[SSH_TOOL_COUNT] = {
@@ -78,10 +77,4 @@ int ssh_as_question(int rc, struct error *err)
     if (rc >= 0 || rc == ERR_NOMEM || rc == ERR_INVALID || rc == ERR_PROTO) return rc;
     if (err) err->code = ERR_UNAVAILABLE;
     return ERR_UNAVAILABLE;
-}
-
-int ssh_check_user(const char *user, struct error *err)
-{
-    if (users_name_ok(user)) return 0;
-    return error_set(err, ERR_INVALID, "\"%.64s\" is no user name", user);
 }

@@ -75,7 +75,4 @@ int ssh_verdict(struct ssh_backend *b,
 /* A question has no outcome that could be unknown: it can simply be asked again. */
 int ssh_as_question(int rc, struct error *err);
 
-/* 0, or ERR_INVALID for what cannot be a user's name. */
-int ssh_check_user(const char *user, struct error *err);
-
 #endif

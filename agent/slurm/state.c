@@ -83,6 +83,11 @@ const char *slurm_state_name(uint32_t state)
     return base < SLURM_STATE_COUNT ? base_names[base] : "?";
 }
 
+bool slurm_has_nodes(const char *list)
+{
+    return *list && strcmp(list, "(null)") != 0 && strcmp(list, "None assigned") != 0;
+}
+
 int slurm_exit_code(uint32_t wait_status)
 {
     int status = (int)(wait_status & 0xffff);

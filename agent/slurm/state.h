@@ -58,6 +58,9 @@ enum slurm_phase slurm_phase_of(uint32_t state);
 int slurm_state_parse(const char *name, uint32_t *state);
 const char *slurm_state_name(uint32_t state); // of the base state; "?" if none
 
+/* Does a list of nodes, as Slurm's commands and slurmrestd write it, have any? */
+bool slurm_has_nodes(const char *list);
+
 /* Exit code as people know it: 0-255, or 128+n for signal n. */
 int slurm_exit_code(uint32_t wait_status);
 

@@ -55,6 +55,12 @@ bool users_name_ok(const char *name)
     return true;
 }
 
+int users_check_name(const char *name, struct error *err)
+{
+    if (users_name_ok(name)) return 0;
+    return error_set(err, ERR_INVALID, "\"%.64s\" is no user name", name);
+}
+
 /* --- template --- */
 
 static int expand(const struct users *u,

@@ -39,5 +39,6 @@ int users_find(struct users *u,
  * some tools); not root; at most 63 bytes.
  */
 bool users_name_ok(const char *name);
+int users_check_name(const char *name, struct error *err); // 0, or ERR_INVALID with text
 
 #endif
