@@ -18,11 +18,14 @@
 struct rest_version {
     unsigned int number; // 38: v0.0.38
     /* Up to v0.0.38 unknown keys are refused, later ones ignore them: never send the other's. */
-    bool gpus_key;       // "gpus":"2", else "tres_per_job":"gres:gpu:2"
-    bool no_requeue_key; // "no_requeue":true, else "requeue":false
-    bool update_env;     // an update must have an environment too, which slurmctld ignores
-    bool state_list;     // job_state is a list, else one name, where a flag hides the state
-    bool exit_object;    // exit_code is {return_code,signal}, else a number as of wait(2)
+    bool gpus_key;          // "gpus":"2", else "tres_per_job":"gres:gpu:2"
+    bool no_requeue_key;    // "no_requeue":true, else "requeue":false
+    bool update_env;        // an update must have an environment too, which slurmctld ignores
+    bool state_list;        // job_state is a list, else one name, where a flag hides the state
+    bool exit_object;       // exit_code is {return_code,signal}, else a number as of wait(2)
+    bool db_exit_code;      // accounting tells exit codes, else signals only
+    const char *db_query;   // of accounting: all of a job's records, with its own times, no steps
+    const char *db_next_id; // between two ids of step=
 };
 
 /* Newest first; NULL at the end. */
@@ -54,7 +57,7 @@ struct rest_answer {
 /*
  * What the answer's status and `errors` say: 0 if it reports no error, else (with Slurm's text)
  *   ERR_REFUSED          Slurm's verdict
- *   ERR_NOTFOUND         there is no such job
+ *   ERR_NOTFOUND         there is no such job, or none at all
  *   ERR_EXISTS           the job has ended already
  *   ERR_BUSY             slurmctld says "not now"
  *   ERR_UNAVAILABLE      nothing was done: not authenticated, slurmctld not reached
@@ -88,6 +91,18 @@ int rest_decode_job(const struct rest_version *v,
                     struct slurm_job *job,
                     struct rest_grant *grant, // may be NULL
                     struct error *err);
+
+/*
+ * One job object of accounting, likewise. A job that FAILED with an exit code that is not told has
+ * ended with 1; a user who is not told is "".
+ */
+int rest_decode_accounted(const struct rest_version *v,
+                          struct rest_slice object,
+                          struct slurm_job *job,
+                          struct error *err);
+
+/* How many records slurmctld has yet to bring to slurmdbd. */
+int rest_decode_waiting(const struct rest_answer *answer, uint64_t *count, struct error *err);
 
 /* ERR_REFUSED, naming the first thing, if the job has another user or less than was asked for. */
 int rest_check_grant(const struct slurm_job_spec *spec,

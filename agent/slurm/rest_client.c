@@ -14,7 +14,7 @@
 enum {
     IDLE_MAX = 8, // connections that are kept; slurmrestd has 20 threads by default
     HEADER_MAX = 20 * 1024,
-    URL_MAX = 2200,
+    URL_MAX = 16 * 1024,  // slurmrestd takes 80 KB of it and of headers
     PING_MAX = 256 << 10, // bytes of an answer
 };
 
@@ -157,12 +157,14 @@ int rest_client_send(struct rest_client *c,
                      struct rest_answer *answer,
                      struct error *err)
 {
+    static const char *const parts[] = {[REST_SLURM] = "slurm", [REST_SLURMDB] = "slurmdb"};
     char url[URL_MAX], name[128];
     struct buf token = BUF_INIT(HEADER_MAX);
     const char *user = r->user ? r->user : c->admin_user;
     long long left_ms = deadline_ms - clock_mono_ms();
     if (left_ms <= 0) return error_set(err, ERR_UNAVAILABLE, "slurmrestd: no time is left");
-    int n = snprintf(url, sizeof(url), "%s/slurm/v0.0.%u%s", c->base, r->version->number, r->path);
+    int n = snprintf(
+        url, sizeof(url), "%s/%s/v0.0.%u%s", c->base, parts[r->part], r->version->number, r->path);
     int m = snprintf(name, sizeof(name), "X-SLURM-USER-NAME: %s", user);
     if (n < 0 || (size_t)n >= sizeof(url) || m < 0 || (size_t)m >= sizeof(name))
         return error_set(err, ERR_UNAVAILABLE, "slurmrestd: URL or user name is too long");

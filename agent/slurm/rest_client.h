@@ -29,9 +29,12 @@ int rest_client_version(struct rest_client *c,
                         const struct rest_version **version,
                         struct error *err);
 
+enum rest_part { REST_SLURM, REST_SLURMDB }; // of the API: slurmctld's, slurmdbd's
+
 struct rest_request {
     const struct rest_version *version;
     const char *method;
+    enum rest_part part;
     const char *path;       // behind /slurm/v0.0.N
     const char *user;       // NULL: the admin user
     const struct buf *body; // NULL: none

@@ -15,6 +15,8 @@ enum {
     OBJECT_MAX = 1 << 20, // of one job or node: 3 KB, and more where its job has many nodes
 };
 
+static const uint64_t NO_VAL = 0xfffffffe; // Slurm's "there is none", where it slips through
+
 /* --- JSON --- */
 
 int rest_parse(struct rest_slice s, size_t max, struct json_object **out, struct error *err)
@@ -84,6 +86,7 @@ static int copy_string(
 
 static int get_state(const struct rest_version *v,
                      const struct json_object *o,
+                     const char *field,
                      uint32_t *state,
                      struct error *err)
 {
@@ -97,22 +100,22 @@ static int get_state(const struct rest_version *v,
     int rc;
     *state = 0;
     if (!v->state_list) {
-        if ((rc = jsonx_get_string(o, "job_state", &name, err)) < 0) return rc;
+        if ((rc = jsonx_get_string(o, field, &name, err)) < 0) return rc;
         if (slurm_state_parse(name, state) < 0)
-            return error_set(err, ERR_PROTO, "'job_state' is \"%.40s\"", name);
+            return error_set(err, ERR_PROTO, "'%s' is \"%.40s\"", field, name);
         if (*state & seen_running) *state |= SLURM_RUNNING;
         return 0;
     }
-    if ((rc = jsonx_get_array(o, "job_state", &list, err)) < 0) return rc;
+    if ((rc = jsonx_get_array(o, field, &list, err)) < 0) return rc;
     if (json_object_array_length(list) == 0)
-        return error_set(err, ERR_PROTO, "'job_state' is empty");
+        return error_set(err, ERR_PROTO, "'%s' is empty", field);
     for (size_t i = 0; i < json_object_array_length(list); i++) {
-        rc = jsonx_as_string(json_object_array_get_idx(list, i), "'job_state'", &name, err);
+        rc = jsonx_as_string(json_object_array_get_idx(list, i), field, &name, err);
         if (rc < 0) return rc;
         if (slurm_state_parse(name, &one) == 0)
             *state |= one; // flags that are newer than we are say nothing to us
         else if (i == 0)
-            return error_set(err, ERR_PROTO, "'job_state' is \"%.40s\"", name);
+            return error_set(err, ERR_PROTO, "'%s' is \"%.40s\"", field, name);
     }
     return 0;
 }
@@ -143,28 +146,36 @@ static int get_exit(const struct rest_version *v,
     *wait_status = 0;
     if (v->exit_object) return get_exit_object(o, wait_status, err);
     int rc = get_number(o, "exit_code", &n, err);
-    if (rc == 0 && n.set && n.value < 0xfffffffe) *wait_status = (uint32_t)n.value;
+    if (rc == 0 && n.set && n.value < NO_VAL) *wait_status = (uint32_t)n.value;
     return rc;
 }
 
-static int get_times(const struct json_object *o, struct slurm_job *job, struct error *err)
+/* Submission, start and end, by their names. */
+static int get_times(const struct json_object *o,
+                     const char *const names[3],
+                     struct slurm_job *job,
+                     struct error *err)
 {
-    const struct {
-        const char *name;
-        int64_t *seconds;
-    } table[] = {
-        {"submit_time", &job->submit_s}, {"start_time", &job->start_s}, {"end_time", &job->end_s}};
-    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+    int64_t *const times[] = {&job->submit_s, &job->start_s, &job->end_s};
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
         struct number n;
-        int rc = get_number(o, table[i].name, &n, err);
+        int rc = get_number(o, names[i], &n, err);
         if (rc < 0) return rc;
-        *table[i].seconds = n.set && n.value <= INT64_MAX ? (int64_t)n.value : 0;
+        *times[i] = n.set && n.value != NO_VAL && n.value <= INT64_MAX ? (int64_t)n.value : 0;
     }
     // Times that are only expected.
     enum slurm_phase phase = slurm_phase_of(job->state);
     if (phase == SLURM_PHASE_WAITING) job->start_s = 0;
     if (phase != SLURM_PHASE_ENDED) job->end_s = 0;
     return 0;
+}
+
+static int get_nodes(const struct json_object *o, struct slurm_job *job, struct error *err)
+{
+    const char *nodes;
+    int rc = jsonx_get_string(o, "nodes", &nodes, err);
+    if (rc == 0) job->had_nodes = slurm_has_nodes(nodes);
+    return rc;
 }
 
 /* Empty where slurmrestd's host does not know the uid. */
@@ -246,13 +257,15 @@ static int decode_job(const struct rest_version *v,
                       struct rest_grant *grant,
                       struct error *err)
 {
+    static const char *const times[] = {"submit_time", "start_time", "end_time"};
     int rc;
     if ((rc = jsonx_get_u64(o, "job_id", &job->id, err)) < 0 ||
         (rc = copy_string(o, "name", job->name, sizeof(job->name), err)) < 0 ||
         (rc = copy_string(o, "comment", job->comment, sizeof(job->comment), err)) < 0 ||
-        (rc = get_user(o, job, err)) < 0 || (rc = get_state(v, o, &job->state, err)) < 0 ||
-        (rc = get_exit(v, o, &job->wait_status, err)) < 0 || (rc = get_times(o, job, err)) < 0 ||
-        (rc = get_limit(o, job, err)) < 0)
+        (rc = get_user(o, job, err)) < 0 ||
+        (rc = get_state(v, o, "job_state", &job->state, err)) < 0 ||
+        (rc = get_exit(v, o, &job->wait_status, err)) < 0 || (rc = get_nodes(o, job, err)) < 0 ||
+        (rc = get_times(o, times, job, err)) < 0 || (rc = get_limit(o, job, err)) < 0)
         return rc;
     return grant ? get_grant(o, grant, err) : 0;
 }
@@ -273,6 +286,85 @@ int rest_decode_job(const struct rest_version *v,
     *job = found;
     return 0;
 }
+
+/* --- accounting --- */
+
+/* As copy_string(); null is "". */
+static int copy_optional(
+    const struct json_object *o, const char *name, char *out, size_t size, struct error *err)
+{
+    struct json_object *value = NULL;
+    out[0] = '\0';
+    if (json_object_object_get_ex(o, name, &value) && !value) return 0;
+    return copy_string(o, name, out, size, err);
+}
+
+/* Up to v0.0.39 whatever exited is a "SUCCESS" with 0; only a signal's number is told. */
+static int get_accounted_exit(const struct rest_version *v,
+                              const struct json_object *o,
+                              struct slurm_job *job,
+                              struct error *err)
+{
+    struct json_object *e, *sig;
+    uint64_t number = 0;
+    if (v->db_exit_code) return get_exit_object(o, &job->wait_status, err);
+    int rc = jsonx_get_object(o, "exit_code", &e, err);
+    if (rc == 0 && (sig = jsonx_find(e, "signal")))
+        rc = jsonx_get_u64(sig, "signal_id", &number, err);
+    if (rc == 0 && number > 127) rc = error_set(err, ERR_PROTO, "'signal_id' is %" PRIu64, number);
+    if (rc < 0) return rc;
+    job->wait_status = number ? (uint32_t)number : job->state == SLURM_FAILED ? 1 << 8 : 0;
+    return 0;
+}
+
+static int decode_accounted(const struct rest_version *v,
+                            const struct json_object *o,
+                            struct slurm_job *job,
+                            struct error *err)
+{
+    static const char *const times[] = {"submission", "start", "end"};
+    struct json_object *comment, *state, *time;
+    int rc;
+    if ((rc = jsonx_get_u64(o, "job_id", &job->id, err)) < 0 ||
+        (rc = copy_string(o, "name", job->name, sizeof(job->name), err)) < 0 ||
+        (rc = copy_optional(o, "user", job->user, sizeof(job->user), err)) < 0 ||
+        (rc = jsonx_get_object(o, "comment", &comment, err)) < 0 ||
+        (rc = copy_optional(comment, "job", job->comment, sizeof(job->comment), err)) < 0 ||
+        (rc = jsonx_get_object(o, "state", &state, err)) < 0 ||
+        (rc = get_state(v, state, "current", &job->state, err)) < 0 ||
+        (rc = get_accounted_exit(v, o, job, err)) < 0 || (rc = get_nodes(o, job, err)) < 0 ||
+        (rc = jsonx_get_object(o, "time", &time, err)) < 0)
+        return rc;
+    return get_times(time, times, job, err);
+}
+
+int rest_decode_accounted(const struct rest_version *v,
+                          struct rest_slice object,
+                          struct slurm_job *job,
+                          struct error *err)
+{
+    struct json_object *o = NULL;
+    struct slurm_job found = {0};
+    int rc = rest_parse(object, OBJECT_MAX, &o, err);
+    if (rc < 0) return rc;
+    rc = decode_accounted(v, o, &found, err);
+    json_object_put(o);
+    if (rc < 0) return error_prefix(err, "slurmdb: job %" PRIu64, found.id);
+    *job = found;
+    return 0;
+}
+
+int rest_decode_waiting(const struct rest_answer *a, uint64_t *count, struct error *err)
+{
+    struct json_object *o = NULL, *statistics;
+    int rc = rest_parse(a->body, OBJECT_MAX, &o, err);
+    if (rc == 0) rc = jsonx_get_object(o, "statistics", &statistics, err);
+    if (rc == 0) rc = jsonx_get_u64(statistics, "dbd_agent_queue_size", count, err);
+    json_object_put(o);
+    return rc < 0 ? error_prefix(err, "slurmrestd: diag") : 0;
+}
+
+/* --- what was given --- */
 
 int rest_check_grant(const struct slurm_job_spec *s,
                      const struct slurm_job *job,

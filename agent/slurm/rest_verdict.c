@@ -34,6 +34,7 @@ static const struct {
     {2000, 2999, ERR_REFUSED},
     {6000, 6999, ERR_UNAVAILABLE}, // not authenticated
     {7000, 7999, ERR_UNAVAILABLE}, // the database
+    {9003, 9003, ERR_NOTFOUND},    // an empty answer
     {9000, 9999, ERR_PROTO},       // slurmrestd did not understand the request
 };
 

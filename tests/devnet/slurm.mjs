@@ -15,7 +15,7 @@ import {
 import { basename, join } from 'node:path';
 import { Program, run, runOk, waitFor } from './process.mjs';
 
-// What slurmrestd is to serve: without slurmdbd it must be told to leave out slurmdbd's part.
+// What slurmrestd is to serve where there is no slurmdbd: all but slurmdbd's part.
 const REST_OLD = ['-s', 'v0.0.36,v0.0.37,v0.0.38'];
 const REST_NEW = ['-s', 'slurmctld'];
 
@@ -225,6 +225,8 @@ export class SlurmCluster {
         const lines = [
             'AuthType=auth/munge',
             `AuthInfo=socket=${this.path('munge', 'munge.socket')}`,
+            'AuthAltTypes=auth/jwt', // for slurmrestd
+            `AuthAltParameters=jwt_key=${this.jwtKey}`,
             'DbdAddr=127.0.0.1',
             'DbdHost=localhost',
             `DbdPort=${this.ports.slurmdbd}`,
@@ -370,8 +372,8 @@ export class SlurmCluster {
     async startSlurmrestd() {
         const { uid, gid } = this.restUser;
         const argv = ['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups'];
-        argv.push('/usr/sbin/slurmrestd', ...(this.isNew ? REST_NEW : REST_OLD));
-        argv.push('-a', 'rest_auth/jwt');
+        argv.push('/usr/sbin/slurmrestd', '-a', 'rest_auth/jwt');
+        if (!this.accounting) argv.push(...(this.isNew ? REST_NEW : REST_OLD));
         argv.push(`127.0.0.1:${this.ports.slurmrestd}`);
         const slurmrestd = this.program('slurmrestd', argv, { env: { SLURM_JWT: 'daemon' } });
         await this.waitUp(slurmrestd, () => listens(this.ports.slurmrestd));

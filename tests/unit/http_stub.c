@@ -89,7 +89,7 @@ static bool stopped_within(struct http_stub *s, long long ms)
 static bool answer(struct connection *c, struct http_stub_request *request)
 {
     struct http_stub *s = c->stub;
-    struct http_stub_reply r = {.status = 200, .body = BUF_INIT(64 * 1024 * 1024)};
+    struct http_stub_reply r = {.status = 200, .body = BUF_INIT(128 * 1024 * 1024)};
     pthread_mutex_lock(&s->handler);
     request->number = ++s->requests;
     s->fn(s->ctx, request, &r);

@@ -251,10 +251,12 @@ struct fixture {
     struct error err;
     atomic_uint version;   // that the stub serves
     pthread_mutex_t mutex; // of what it has seen
-    char seen[SEEN_MAX][64];
+    char seen[SEEN_MAX][160];
     char users[SEEN_MAX][32];
     unsigned int seen_count;
-    atomic_bool cut_submit, close_after_ping, text_500, slow;
+    atomic_bool cut_submit, close_after_ping, text_500, slow, huge;
+    atomic_int waiting;          // for slurmdbd, of slurmctld
+    _Atomic(const char *) db;    // what accounting answers; NULL: it is not served
     _Atomic(const char *) gpus;  // of the job, as the stub tells it
     _Atomic(const char *) extra; // more jobs in the queue
 };
@@ -263,7 +265,7 @@ static const char job_format[] =
     "{\"job_id\":5,\"name\":\"%s\",\"comment\":\"supervisor a:1\",\"user_name\":\"%s\","
     "\"user_id\":65534,\"job_state\":\"PENDING\",\"exit_code\":0,\"submit_time\":100,"
     "\"start_time\":0,\"end_time\":0,\"time_limit\":6,\"tasks\":1,\"cpus\":1,\"node_count\":1,"
-    "\"memory_per_cpu\":10,\"memory_per_node\":null,\"tres_per_job\":\"%s\","
+    "\"nodes\":\"\",\"memory_per_cpu\":10,\"memory_per_node\":null,\"tres_per_job\":\"%s\","
     "\"tres_per_node\":\"\",\"tres_per_task\":\"\"}";
 
 static void note(struct fixture *f, const struct http_stub_request *q)
@@ -273,7 +275,7 @@ static void note(struct fixture *f, const struct http_stub_request *q)
     assert_non_null(strstr(q->head, "X-SLURM-USER-TOKEN: eyJ"));
     pthread_mutex_lock(&f->mutex);
     assert_true(f->seen_count < SEEN_MAX);
-    (void)snprintf(f->seen[f->seen_count], 64, "%.9s %.50s", q->method, q->path);
+    (void)snprintf(f->seen[f->seen_count], 160, "%.9s %.140s", q->method, q->path);
     user += strlen("X-SLURM-USER-NAME: ");
     (void)snprintf(f->users[f->seen_count++], 32, "%.*s", (int)strcspn(user, "\r"), user);
     pthread_mutex_unlock(&f->mutex);
@@ -285,6 +287,11 @@ static void handle(void *ctx, const struct http_stub_request *q, struct http_stu
     unsigned int version;
     int len = 0;
     note(f, q);
+    if (f->db && sscanf(q->path, "/slurmdb/v0.0.%u/jobs%n", &version, &len) == 1 && len &&
+        version == f->version) {
+        (void)buf_puts(&r->body, f->db);
+        return;
+    }
     if (sscanf(q->path, "/slurm/v0.0.%u%n", &version, &len) != 1 || version != f->version) {
         r->status = 404;
         (void)buf_puts(&r->body, "Unable find requested URL.");
@@ -300,7 +307,12 @@ static void handle(void *ctx, const struct http_stub_request *q, struct http_stu
     } else if (!strcmp(path, "/job/submit")) {
         r->cut = f->cut_submit;
         (void)buf_puts(&r->body, "{\"errors\":[],\"job_id\":5,\"step_id\":\"BATCH\"}");
+    } else if (!strcmp(path, "/diag")) {
+        (void)buf_putf(
+            &r->body, "{\"errors\":[],\"statistics\":{\"dbd_agent_queue_size\":%d}}", f->waiting);
     } else if (!strcmp(path, "/jobs")) {
+        for (int i = 0; f->huge && i < 65 << 10; i++)
+            (void)buf_putf(&r->body, "%1024s", "");
         (void)buf_puts(&r->body, "{\"errors\":[],\"jobs\":[");
         (void)buf_putf(&r->body, job_format, NAME, USER, f->gpus);
         (void)buf_putf(&r->body, "%s]}", f->extra ? f->extra : "");
@@ -519,6 +531,7 @@ static void the_jobs_of_others_do_no_harm(void **state)
     (void)buf_puts(&extra, broken);
     (void)buf_puts(&extra,
                    ",\"user_name\":\"\",\"user_id\":7,\"job_state\":\"RUNNING\",\"exit_code\":0,"
+                   "\"nodes\":\"n1\","
                    "\"submit_time\":1,\"start_time\":1,\"end_time\":0}");
     // One that is none of ours and not what a job looks like: it is not even read.
     (void)buf_puts(&extra, ",{\"job_id\":\"x\",\"comment\":\"other\"}");
@@ -551,11 +564,85 @@ static void many_ids_are_one_request(void **state)
     assert_int_equal(f->b->ops->query(f->b, ids, 40, soon(), jobs, &found, &proof, &f->err), 0);
     assert_int_equal(found, 1);
     assert_int_equal(jobs[0].id, 5);
-    assert_int_equal(proof, SLURM_PROOF_NONE);
+    assert_int_equal(proof, SLURM_PROOF_QUEUE); // there is no slurmdbd
     assert_int_equal(seen(f, "GET /slurm/v0.0.38/jobs"), 1);
     assert_int_equal(f->b->ops->query(f->b, ids + 4, 1, soon(), jobs, &found, &proof, &f->err), 0);
     assert_int_equal(found, 1);
     assert_int_equal(seen(f, "GET /slurm/v0.0.38/job/5"), 1);
+    assert_int_equal(f->b->ops->query(f->b, ids + 3, 2, soon(), jobs, &found, &proof, &f->err), 0);
+    assert_int_equal(found, 1);
+    assert_int_equal(seen(f, "GET /slurm/v0.0.38/jobs"), 2);
+    assert_int_equal(seen(f, "GET /slurm/v0.0.38/job/4"), 0);
+}
+
+/* Jobs are still asked for, one by one; but none is looked for by its name, and none said. */
+static void a_queue_may_be_too_large(void **state)
+{
+    struct fixture *f = *state;
+    static const uint64_t ids[] = {4, 5};
+    struct slurm_job jobs[2];
+    enum slurm_proof proof = SLURM_PROOF_NONE;
+    size_t found = 0;
+    f->huge = true;
+    assert_int_equal(f->b->ops->query(f->b, ids, 2, soon(), jobs, &found, &proof, &f->err), 0);
+    assert_int_equal(found, 1);
+    assert_int_equal(jobs[0].id, 5);
+    assert_int_equal(f->b->ops->find(f->b, NAME, USER, soon(), jobs, &f->err), ERR_UNAVAILABLE);
+}
+
+static const char accounted[] =
+    "{\"errors\":[],\"jobs\":[{\"job_id\":7,\"name\":\"0xbb\",\"user\":\"" USER
+    "\",\"nodes\":\"n1\","
+    "\"comment\":{\"job\":null},\"state\":{\"current\":\"COMPLETED\"},"
+    "\"exit_code\":{\"status\":\"SUCCESS\",\"return_code\":0},"
+    "\"time\":{\"submission\":1,\"start\":2,\"end\":3}}]}";
+
+static void accounting_is_asked_in_the_words_of_the_version(void **state)
+{
+    struct fixture *f = *state;
+    static const uint64_t ids[] = {7, 8};
+    struct slurm_job jobs[2];
+    enum slurm_proof proof = SLURM_PROOF_NONE;
+    size_t found;
+    f->db = accounted;
+    assert_int_equal(f->b->ops->find(f->b, "0xbb", USER, soon(), jobs, &f->err), 0);
+    assert_int_equal(jobs[0].id, 7);
+    assert_int_equal(jobs[0].end_s, 3);
+    static const char named[] =
+        "GET /slurmdb/v0.0.38/jobs?skip_steps=true&job_name=0xbb&start_time=now-30days";
+    assert_int_equal(seen(f, named), 1);
+    assert_string_equal(user_of(f, named), "root");
+    assert_int_equal(f->b->ops->query(f->b, ids, 2, soon(), jobs, &found, &proof, &f->err), 0);
+    assert_int_equal(found, 1);
+    assert_int_equal(proof, SLURM_PROOF_ACCOUNTING);
+    assert_int_equal(seen(f, "GET /slurmdb/v0.0.38/jobs?skip_steps=true&step=7%2C8"), 1);
+}
+
+static void what_accounting_says_instead_is_not_none(void **state)
+{
+    static const struct {
+        const char *says; // NULL: it is not served
+        int waiting, code;
+    } cases[] = {
+        {"{\"errors\":[],\"jobs\":[]}", 0, ERR_NOTFOUND},
+        {"{\"errors\":[{\"error_number\":9003}],\"jobs\":[]}", 0, ERR_NOTFOUND},
+        {NULL, 0, ERR_NOTFOUND},
+        {NULL, 1, ERR_BUSY}, // there is a slurmdbd, though slurmrestd does not say so
+        {"{\"errors\":[],\"jobs\":[]}", 1, ERR_BUSY},
+        {"{\"errors\":[{\"error_number\":7000}],\"jobs\":[]}", 0, ERR_BUSY},
+        {"{\"errors\":[{\"error_number\":1007}],\"jobs\":[]}", 0, ERR_BUSY},
+        {"{\"errors\":[]}", 0, ERR_BUSY},
+        {"{\"errors\":[],\"jobs\":[{}]}", 0, ERR_BUSY},
+        {"oops", 0, ERR_BUSY},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct slurm_job job;
+        f->db = cases[i].says;
+        f->waiting = cases[i].waiting;
+        int rc = f->b->ops->find(f->b, "0xcc", USER, soon(), &job, &f->err);
+        if (rc != cases[i].code) fail_msg("case %zu: %s", i, f->err.text);
+    }
 }
 
 static void bad_options_are_refused(void **state)
@@ -597,6 +684,9 @@ int main(void)
         WITH_STUB(a_job_with_less_than_was_paid_for_does_not_run),
         WITH_STUB(the_jobs_of_others_do_no_harm),
         WITH_STUB(many_ids_are_one_request),
+        WITH_STUB(a_queue_may_be_too_large),
+        WITH_STUB(accounting_is_asked_in_the_words_of_the_version),
+        WITH_STUB(what_accounting_says_instead_is_not_none),
         cmocka_unit_test(bad_options_are_refused),
     };
     return cmocka_run_group_tests_name("rest", tests, NULL, NULL);
