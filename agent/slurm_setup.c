@@ -53,13 +53,15 @@ make_ssh(const struct options *o, struct buf *authorized_keys, struct error *err
     return slurm_ssh_new(&ssh, err);
 }
 
-static void log_change(void *ctx, bool over_ssh, const char *why)
+static void log_change(void *ctx, bool over_ssh, unsigned long long changes, const char *why)
 {
     (void)ctx;
     if (over_ssh)
-        log_warn("slurmrestd is out of order, Slurm is reached over SSH: %s", why);
+        log_warn("slurmrestd is out of order, Slurm is reached over SSH (change %llu of way): %s",
+                 changes,
+                 why);
     else
-        log_info("Slurm is reached over slurmrestd again: %s", why);
+        log_info("Slurm is reached over slurmrestd again (change %llu of way): %s", changes, why);
 }
 
 struct slurm_backend *

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "agent/engine/engine_private.h"
+#include "agent/slurm/auto.h"
 #include "agent/util/clock.h"
 #include "agent/util/fault.h"
 #include "agent/util/hex.h"
@@ -164,13 +165,21 @@ static void act(struct engine *e)
 
 static void tell_status(struct engine *e)
 {
-    char text[sizeof(e->status)];
+    char text[sizeof(e->status)], way[64] = "";
+    struct slurm_auto_way w;
+    if (slurm_auto_way(e->o.slurm, &w))
+        (void)snprintf(way,
+                       sizeof(way),
+                       " over %s (%llu changes of way)",
+                       w.over_ssh ? "SSH" : "slurmrestd",
+                       w.changes);
     (void)snprintf(text,
                    sizeof(text),
-                   "%zu jobs in hand; chain %s; Slurm %s",
+                   "%zu jobs in hand; chain %s; Slurm %s%s",
                    e->job_count,
                    e->chain_up ? "ok" : "unreachable: reports wait",
-                   e->slurm_up ? "ok" : "unreachable: no new claims");
+                   e->slurm_up ? "ok" : "unreachable: no new claims",
+                   e->slurm_up ? way : "");
     if (!e->o.status || strcmp(text, e->status) == 0) return;
     memcpy(e->status, text, sizeof(text));
     e->o.status(e->o.status_ctx, text);

@@ -65,8 +65,9 @@ static void change(struct auto_backend *a, bool over_ssh, const char *why)
         a->changes++;
         pthread_cond_signal(&a->changed_cond);
     }
+    unsigned long long changes = a->changes;
     pthread_mutex_unlock(&a->mutex);
-    if (is_change && a->o.changed) a->o.changed(a->o.ctx, over_ssh, why);
+    if (is_change && a->o.changed) a->o.changed(a->o.ctx, over_ssh, changes, why);
 }
 
 /* SSH is out of order as well: no reason to stay with it for longer than to the next probe. */
@@ -132,15 +133,19 @@ static int call(struct auto_backend *a,
         if (share > SHARE_MAX_MS) share = SHARE_MAX_MS;
         int rc = fn(a->o.rest, args, repeatable ? now + share : deadline_ms, &local);
         bool outage = is_outage(rc);
+        bool again = repeatable ? outage || rc == ERR_BUSY : outage && rc != ERR_OUTCOME_UNKNOWN;
         if (outage) change(a, true, local.text);
-        if (!outage || (rc == ERR_OUTCOME_UNKNOWN && !repeatable)) {
+        if (!again) {
             if (err) *err = local;
             return rc;
         }
     }
     int rc = fn(a->o.ssh, args, deadline_ms, err);
-    if (is_outage(rc)) hurry(a);
-    return rc;
+    if (!is_outage(rc)) return rc;
+    hurry(a);
+    if (local.code != ERR_BUSY) return rc;
+    if (err) *err = local; // SSH is out of order: "not now" it remains
+    return local.code;
 }
 
 static int do_ping(struct slurm_backend *b, const void *args, long long deadline, struct error *err)
@@ -380,12 +385,12 @@ struct slurm_backend *slurm_auto_new(const struct slurm_auto_options *options, s
     return &a->base;
 }
 
-unsigned long long slurm_auto_changes(const struct slurm_backend *backend)
+bool slurm_auto_way(const struct slurm_backend *backend, struct slurm_auto_way *way)
 {
     struct auto_backend *a = (struct auto_backend *)backend;
-    if (!backend || backend->ops != &ops) return 0;
+    if (backend->ops != &ops) return false;
     pthread_mutex_lock(&a->mutex);
-    unsigned long long changes = a->changes;
+    *way = (struct slurm_auto_way){.over_ssh = a->over_ssh, .changes = a->changes};
     pthread_mutex_unlock(&a->mutex);
-    return changes;
+    return true;
 }

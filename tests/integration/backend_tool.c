@@ -208,7 +208,9 @@ static void run(struct slurm_backend *b, char **w)
     } else if (!strcmp(w[0], "sleep")) {
         (void)usleep((useconds_t)number(w[1]) * 1000);
     } else if (!strcmp(w[0], "changes")) {
-        (void)snprintf(text, sizeof(text), "%llu", slurm_auto_changes(b));
+        struct slurm_auto_way way = {0};
+        (void)slurm_auto_way(b, &way);
+        (void)snprintf(text, sizeof(text), "%llu", way.changes);
     } else if (!strcmp(w[0], "query") || !strcmp(w[0], "proof")) {
         query(b, w);
         return;
@@ -227,9 +229,10 @@ static void run(struct slurm_backend *b, char **w)
     say(rc, &err, text);
 }
 
-static void changed(void *ctx, bool over_ssh, const char *why)
+static void changed(void *ctx, bool over_ssh, unsigned long long changes, const char *why)
 {
     (void)ctx;
+    (void)changes;
     (void)fprintf(stderr, "now over %s: %s\n", over_ssh ? "ssh" : "rest", why);
 }
 
