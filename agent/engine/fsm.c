@@ -16,7 +16,7 @@ static const char *const state_meanings[JOB_STATE_COUNT] = {[JOB_NONE] = "not kn
 };
 
 static const char *const intents[INTENT_COUNT] = {
-    "nothing", "fetch", "dispatch", "submit", "report", "confirm", "cancel"};
+    "nothing", "fetch", "look", "submit", "report", "confirm", "cancel"};
 
 const char *job_event_name(enum job_event event)
 {
@@ -40,7 +40,7 @@ const char *job_intent_name(enum job_intent intent)
 
 static const enum job_intent state_intents[JOB_STATE_COUNT] = {
     [JOB_CLAIMED] = INTENT_FETCH,
-    [JOB_FETCHED] = INTENT_DISPATCH,
+    [JOB_FETCHED] = INTENT_LOOK,
     [JOB_SUBMITTING] = INTENT_SUBMIT,
     [JOB_RUNNING] = INTENT_REPORT,
     [JOB_ENDED] = INTENT_REPORT,
@@ -76,6 +76,8 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
     [JOB_FETCHED] =
         {
             [EV_DISPATCH] = JOB_SUBMITTING,
+            [EV_SUBMIT_REFUSED] = JOB_REFUSED,
+            [EV_RETRY] = JOB_FETCHED,
             [EV_GONE] = JOB_DONE,
             [EV_TOP_UP] = JOB_FETCHED,
         },
@@ -183,6 +185,8 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_EXTENDED] = JOB_DONE,
             [EV_SCRIPT] = JOB_DONE,
             [EV_SCRIPT_BAD] = JOB_DONE,
+            [EV_DISPATCH] = JOB_DONE,
+            [EV_SUBMIT_REFUSED] = JOB_DONE,
             [EV_RETRY] = JOB_DONE,
             [EV_CONFIRMED] = JOB_DONE,
         },

@@ -43,8 +43,8 @@ enum job_event {
 enum job_intent {
     INTENT_NONE = 0, // nothing, or Slurm is awaited
     INTENT_FETCH,    // fetch the script
-    INTENT_DISPATCH, // begin the submission
-    INTENT_SUBMIT,   // look the job up in Slurm by name; submit it if it is not there
+    INTENT_LOOK,     // note what bears its name in Slurm already: none of it is this claim's
+    INTENT_SUBMIT,   // submit it; once that may have been done, look it up by name first
     INTENT_REPORT,   // see to it that the transactions that are owed are in the outbox
     INTENT_CONFIRM,  // ask the contract
     INTENT_CANCEL,   // cancel the Slurm job

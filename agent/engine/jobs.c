@@ -121,13 +121,11 @@ static void begin(struct engine *e, struct live_job *j)
     enum job_intent intent = fsm_intent(j->row.state);
     switch (intent) {
     case INTENT_FETCH:
+    case INTENT_LOOK:
     case INTENT_SUBMIT:
     case INTENT_CONFIRM:
     case INTENT_CANCEL:
         engine_task_start(e, j, intent);
-        break;
-    case INTENT_DISPATCH: // one commit says that a submission begins, the next one acts on it
-        (void)engine_job_event_apply(e, j, EV_DISPATCH, "");
         break;
     case INTENT_REPORT:
         engine_outbox_report(e, j);

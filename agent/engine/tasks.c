@@ -77,15 +77,64 @@ static enum job_event not_sent(int rc)
     return err_class_of(rc) == ERR_CLASS_PERMANENT ? EV_SUBMIT_REFUSED : EV_RETRY;
 }
 
+static int find(struct job_task *t, struct slurm_job *found)
+{
+    struct slurm_backend *b = t->e->o.slurm;
+    fault_point(FAULT_FIND_BEFORE);
+    int rc = b->ops->find(
+        b, t->job.id, t->job.user, clock_mono_ms() + t->e->o.slurm_timeout_ms, found, &t->error);
+    fault_point(FAULT_FIND_AFTER);
+    return rc;
+}
+
+/* As whom the job is to run, and whether Slurm has him. */
+static int check_user(struct job_task *t)
+{
+    struct engine *e = t->e;
+    struct slurm_backend *b = e->o.slurm;
+    int rc =
+        e->o.user_of(e->o.user_ctx, t->job.customer, t->job.user, sizeof(t->job.user), &t->error);
+    if (rc < 0) return rc;
+    t->slurm_asked = true;
+    fault_point(FAULT_USER_BEFORE);
+    rc = b->ops->user_exists(b, t->job.user, clock_mono_ms() + e->o.slurm_timeout_ms, &t->error);
+    fault_point(FAULT_USER_AFTER);
+    if (rc == ERR_NOTFOUND)
+        (void)error_set(&t->error, rc, "there is no Unix user %s on this cluster", t->job.user);
+    return rc;
+}
+
+/*
+ * Before this claim is submitted: whatever Slurm has of that name by now is an earlier claim's, or
+ * somebody else's make. It is noted, and a later look-up does not take it for this claim's.
+ */
+static void look(struct job_task *t)
+{
+    struct slurm_job found;
+    int rc = check_user(t);
+    if (rc < 0) {
+        t->event = not_sent(rc);
+        return;
+    }
+    rc = find(t, &found);
+    // Accounting, which tells of what has left the queue, may be away while Slurm works.
+    if (rc < 0 && rc != ERR_NOTFOUND && rc != ERR_BUSY) {
+        t->event = EV_RETRY;
+        return;
+    }
+    t->event = EV_DISPATCH;
+    t->error = (struct error){0};
+    if (rc < 0 || found.id == t->job.prev_slurm_id) return;
+    t->job.prev_slurm_id = found.id;
+    (void)error_set(
+        &t->error, 0, "Slurm job %" PRIu64 " of its name is not of this claim", found.id);
+}
+
 /* The job may be in Slurm already, from a submission whose answer we never saw. */
 static int adopt(struct job_task *t)
 {
-    struct slurm_backend *b = t->e->o.slurm;
     struct slurm_job found;
-    fault_point(FAULT_FIND_BEFORE);
-    int rc = b->ops->find(
-        b, t->job.id, t->job.user, clock_mono_ms() + t->e->o.slurm_timeout_ms, &found, &t->error);
-    fault_point(FAULT_FIND_AFTER);
+    int rc = find(t, &found);
     if (rc == ERR_NOTFOUND || (rc == 0 && found.id == t->job.prev_slurm_id)) return ERR_NOTFOUND;
     if (rc < 0) return rc;
     t->job.slurm_id = found.id;
@@ -116,37 +165,14 @@ static int send_job(struct job_task *t)
 
 static void submit(struct job_task *t)
 {
-    struct engine *e = t->e;
-    struct slurm_backend *b = e->o.slurm;
-    int rc =
-        e->o.user_of(e->o.user_ctx, t->job.customer, t->job.user, sizeof(t->job.user), &t->error);
-    if (rc < 0) {
-        t->event = not_sent(rc);
-        return;
-    }
     t->slurm_asked = true;
-    fault_point(FAULT_USER_BEFORE);
-    rc = b->ops->user_exists(b, t->job.user, clock_mono_ms() + e->o.slurm_timeout_ms, &t->error);
-    fault_point(FAULT_USER_AFTER);
-    if (rc == ERR_NOTFOUND)
-        (void)error_set(&t->error, rc, "there is no Unix user %s on this cluster", t->job.user);
-    if (rc < 0) {
-        t->event = not_sent(rc);
-        return;
-    }
-    rc = adopt(t);
-    // Accounting may be away while Slurm works: a job that was never sent need not wait for it.
-    bool go_on = rc == ERR_NOTFOUND || (t->never_sent && err_class_of(rc) == ERR_CLASS_TRANSIENT);
-    if (!go_on) {
+    int rc = t->never_sent ? ERR_NOTFOUND : adopt(t);
+    if (rc == ERR_NOTFOUND && !t->may_submit) rc = error_set(&t->error, ERR_BUSY, "%s", late_text);
+    if (rc != ERR_NOTFOUND) {
         t->event = rc == 0 ? EV_SUBMITTED : EV_RETRY;
         return;
     }
     t->error = (struct error){0};
-    if (!t->may_submit) {
-        (void)error_set(&t->error, ERR_BUSY, "%s", late_text);
-        t->event = EV_RETRY;
-        return;
-    }
     fault_point(FAULT_SUBMIT_BEFORE);
     rc = send_job(t);
     fault_point(FAULT_SUBMIT_AFTER);
@@ -228,6 +254,9 @@ static void run(struct task *task)
     case INTENT_FETCH:
         fetch(t);
         break;
+    case INTENT_LOOK:
+        look(t);
+        break;
     case INTENT_SUBMIT:
         submit(t);
         break;
@@ -304,6 +333,13 @@ static void merge(struct engine *e, struct live_job *j, struct job_task *t)
         memcpy(row->logger_url, t->job.logger_url, sizeof(row->logger_url));
         (void)store_script_put(e->o.store, row->id, t->script.data, t->script.len);
         break;
+    case EV_DISPATCH:
+        row->prev_slurm_id = t->job.prev_slurm_id;
+        j->unknown_since_ms = 0;
+        break;
+    case EV_CANCELLED:
+        row->slurm_id = t->job.slurm_id; // it may have been found just now
+        break;
     case EV_SUBMITTED:
         row->slurm_id = t->job.slurm_id;
         row->slurm_limit_min = t->adopted ? 0 : t->job.limit_min; // an adopted job's is not known
@@ -325,7 +361,7 @@ static void merge(struct engine *e, struct live_job *j, struct job_task *t)
     default:
         break;
     }
-    if (t->intent == INTENT_SUBMIT) memcpy(row->user, t->job.user, sizeof(row->user));
+    if (t->intent == INTENT_LOOK) memcpy(row->user, t->job.user, sizeof(row->user));
 }
 
 static void describe(const struct job_task *t, char *text, size_t size)
