@@ -150,6 +150,7 @@ static int make_engine(struct parts *p, struct error *err)
         .chain = {.endpoints = o->metascheduler_endpoint.items,
                   .endpoint_count = o->metascheduler_endpoint.count,
                   .max_lag = o->metascheduler_max_lag,
+                  .confirmations = o->metascheduler_confirmations,
                   .metascheduler = o->metascheduler_smart_contract.value,
                   .provider = signer_address(p->signer),
                   .poll_interval_ms = o->metascheduler_poll_interval_ms,

@@ -39,7 +39,7 @@ struct chain *chain_start(const struct chain_options *options,
         return NULL;
     }
     c->options = *options;
-    if (c->options.logs_range == 0) c->options.logs_range = 1;
+    if (c->options.confirmations == 0) c->options.confirmations = 1;
     c->ops = *ops;
     c->ctx = ctx;
     pthread_mutex_init(&c->lock, NULL);
@@ -94,6 +94,11 @@ int chain_tx_track(struct chain *c,
 void chain_poke(struct chain *c)
 {
     watch_poke(c->watch);
+}
+
+void chain_expect(struct chain *c, const struct chain_event *events, size_t count)
+{
+    watch_expect(c->watch, events, count);
 }
 
 bool chain_identity(struct chain *c, uint64_t *chain_id, struct eth_emitters *emitters)

@@ -27,9 +27,12 @@ struct chain_options {
     long long poll_interval_ms;       // between two polls
     uint64_t logs_range;              // blocks per eth_getLogs
     long long timeout_ms;             // deadline of one HTTP request
+    uint64_t confirmations;           // blocks that make logs and receipts count; 1: at once
     uint64_t cursor;                  // logs up to this block are already known
     bool has_cursor;                  // false: start this many blocks before the head
     uint64_t look_back;
+    const struct chain_block *blocks; // hashes of the last blocks up to the cursor; borrowed
+    size_t block_count;               // until chain_start() returns
 };
 
 /* What the node says once it answers for the first time (and again after an outage). */
@@ -58,15 +61,25 @@ struct chain_receipt {
     size_t event_count;
 };
 
+/* All events of blocks from..to, in order; `to` is the next cursor. Borrowed during the callback.
+ */
+struct chain_logs {
+    uint64_t from, to;
+    const struct chain_event *events;
+    size_t count;
+    const struct chain_block *blocks; // from..to, to be remembered; none far behind the head
+    size_t block_count;
+};
+
 /* Called on the chain's threads, one call at a time per thread; must not block. `id` is the
  * caller's. */
 struct chain_ops {
     void (*ready)(void *ctx, const struct chain_ready *ready);
     void (*poll)(void *ctx, const struct chain_poll *poll);
-    /* Events of blocks from..to, all of them, in order; `to` is the next cursor. May have count 0.
-     */
-    void (*logs)(
-        void *ctx, uint64_t from, uint64_t to, const struct chain_event *events, size_t count);
+    void (*logs)(void *ctx, const struct chain_logs *logs);
+    /* Blocks above `fork` are gone from the chain, with all that was told of them; logs() of the
+     * ones in their place follow. */
+    void (*reorg)(void *ctx, uint64_t fork);
     /* The node cannot be used (once per outage; ready() follows when it is back). */
     void (*down)(void *ctx, const struct error *err);
 
@@ -110,6 +123,12 @@ int chain_tx_track(struct chain *c,
 
 /* Poll now rather than at the next interval (a hint). */
 void chain_poke(struct chain *c);
+
+/*
+ * A receipt told these events: its claims must be among the logs, too. Logs that lack one are not
+ * taken, or, if they were, read again.
+ */
+void chain_expect(struct chain *c, const struct chain_event *events, size_t count);
 
 /*
  * One blocking read of JobRepository.get(id), for any thread: deadline as of the options.

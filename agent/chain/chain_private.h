@@ -74,6 +74,8 @@ int chain_result_u64(const struct jsonrpc_batch *b, int index, uint64_t *out, st
 struct watch *watch_start(struct chain *c, struct error *err);
 struct watch *watch_stop(struct watch *w); // NULL allowed; returns NULL
 void watch_poke(struct watch *w);
+/* As chain_expect(). */
+void watch_expect(struct watch *w, const struct chain_event *events, size_t count);
 
 /* txsender.c */
 struct txsender *txsender_start(struct chain *c, struct error *err);

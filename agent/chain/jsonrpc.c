@@ -304,6 +304,7 @@ static int check_complete(const struct jsonrpc_batch *b, struct error *err)
     return 0;
 }
 
+/* Returns the HTTP status. */
 static int exchange(struct jsonrpc *c, struct jsonrpc_batch *b, struct error *err)
 {
     static const char *const headers[] = {
@@ -326,7 +327,27 @@ static int exchange(struct jsonrpc *c, struct jsonrpc_batch *b, struct error *er
     buf_reset(&c->body);
     rc = httpc_perform(c->http, &request, &c->body, err);
     buf_free(&text);
-    return rc < 0 ? rc : check_status(c, rc, err);
+    return rc;
+}
+
+static int read_body(struct jsonrpc *c, struct jsonrpc_batch *b, struct error *err)
+{
+    int rc = jsonx_parse(c->body.data, c->body.len, JSONRPC_ANSWER_MAX, &b->document, err);
+    if (rc == 0) rc = read_all(b, err);
+    return rc < 0 ? rc : check_complete(b, err);
+}
+
+/* Some say 400, and in JSON why. */
+static int read_answer(struct jsonrpc *c, struct jsonrpc_batch *b, int status, struct error *err)
+{
+    int rc = status == 200 || status == 400 ? read_body(c, b, err) : ERR_PROTO;
+    if (status != 200 && rc == ERR_PROTO) return check_status(c, status, err);
+    if (rc == ERR_BUSY) {
+        c->refused = true;
+        rc = err->code = ERR_UNAVAILABLE;
+    }
+    if (rc < 0) (void)error_prefix(err, "%s", c->origin);
+    return rc;
 }
 
 int jsonrpc_perform(struct jsonrpc *c, struct jsonrpc_batch *b, struct error *err)
@@ -340,16 +361,7 @@ int jsonrpc_perform(struct jsonrpc *c, struct jsonrpc_batch *b, struct error *er
     if (b->count == 0) return 0;
 
     int rc = exchange(c, b, err);
-    if (rc < 0) goto out;
-    rc = jsonx_parse(c->body.data, c->body.len, JSONRPC_ANSWER_MAX, &b->document, err);
-    if (rc == 0) rc = read_all(b, err);
-    if (rc == 0) rc = check_complete(b, err);
-    if (rc == ERR_BUSY) {
-        c->refused = true;
-        rc = err->code = ERR_UNAVAILABLE;
-    }
-    if (rc < 0) (void)error_prefix(err, "%s", c->origin);
-out:
+    if (rc >= 0) rc = read_answer(c, b, rc, err);
     if (rc < 0) drop_answers(b);
     buf_free(&c->body); // may be large, and is not needed between requests
     return rc;

@@ -13,6 +13,11 @@ struct eth_hash { // a hash, a topic, or a job id (bytes32)
     uint8_t b[32];
 };
 
+struct chain_block {
+    uint64_t number;
+    struct eth_hash hash;
+};
+
 enum { ETH_ADDRESS_TEXT = 43, ETH_HASH_TEXT = 67 }; // "0x", the digits, NUL
 
 #endif

@@ -71,10 +71,27 @@ static void check_reports(struct engine *e, struct live_job *j)
         r->end_report = REPORT_NONE;
 }
 
+/* Where the chain was left. Without hashes a reorganisation of meanwhile is not noticed. */
+static void load_cursor(struct engine *e)
+{
+    uint64_t cursor;
+    struct store_block rows[BLOCKS_MAX];
+    struct chain_options *o = &e->o.chain;
+    o->has_cursor = store_meta_get_u64(e->o.store, "cursor", &cursor) == 0;
+    if (o->has_cursor) o->cursor = cursor;
+    (void)store_meta_get_u64(e->o.store, "chain_id", &o->chain_id);
+    if (store_blocks_load(e->o.store, rows, BLOCKS_MAX, &o->block_count) < 0)
+        log_warn("the store's block hashes cannot be read, ignoring them");
+    for (size_t i = 0; i < o->block_count; i++) {
+        e->blocks[i].number = rows[i].number;
+        memcpy(e->blocks[i].hash.b, rows[i].hash, sizeof(rows[i].hash));
+    }
+    o->blocks = e->blocks;
+}
+
 static int load(struct engine *e, struct error *err)
 {
     size_t unreadable = 0;
-    uint64_t cursor;
     int rc = store_txs_open(e->o.store, load_tx, e);
     if (rc < 0) return error_set(err, rc, "store: a transaction cannot be read");
     rc = store_jobs_open(e->o.store, load_job, e, &unreadable);
@@ -85,9 +102,7 @@ static int load(struct engine *e, struct error *err)
     for (size_t i = 0; i < JOB_BUCKETS; i++)
         for (struct live_job *j = e->jobs[i]; j; j = j->next)
             check_reports(e, j);
-    e->o.chain.has_cursor = store_meta_get_u64(e->o.store, "cursor", &cursor) == 0;
-    if (e->o.chain.has_cursor) e->o.chain.cursor = cursor;
-    (void)store_meta_get_u64(e->o.store, "chain_id", &e->o.chain.chain_id);
+    load_cursor(e);
     return 0;
 }
 
@@ -133,6 +148,7 @@ static mail_fn *const handlers[MAIL_KIND_COUNT] = {
     [MAIL_CHAIN_READY] = engine_on_chain_ready,
     [MAIL_CHAIN_POLL] = engine_on_chain_poll,
     [MAIL_CHAIN_LOGS] = engine_on_chain_logs,
+    [MAIL_CHAIN_REORG] = engine_on_chain_reorg,
     [MAIL_CHAIN_DOWN] = engine_on_chain_down,
     [MAIL_TX_PREPARED] = engine_on_tx_prepared,
     [MAIL_TX_REJECTED] = engine_on_tx_rejected,

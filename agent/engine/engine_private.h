@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "agent/chain/blocks.h"
 #include "agent/engine/engine.h"
 #include "agent/engine/fsm.h"
 #include "agent/engine/mailbox.h"
@@ -56,6 +57,7 @@ struct engine {
     bool chain_up;
     struct chain_ready ready;
     struct chain_poll poll;
+    struct chain_block blocks[BLOCKS_MAX];           // of the store, for chain_start()
     long long claims_paused_until_ms[TX_KIND_COUNT]; // of the claiming kinds
 
     /* Slurm as last seen. */
@@ -73,6 +75,7 @@ enum mail_kind {
     MAIL_CHAIN_READY = 1,
     MAIL_CHAIN_POLL,
     MAIL_CHAIN_LOGS,
+    MAIL_CHAIN_REORG,
     MAIL_CHAIN_DOWN,
     MAIL_TX_PREPARED,
     MAIL_TX_REJECTED,
@@ -137,6 +140,7 @@ extern const struct chain_ops engine_chain_ops;
 void engine_on_chain_ready(struct engine *e, struct mail *m);
 void engine_on_chain_poll(struct engine *e, struct mail *m);
 void engine_on_chain_logs(struct engine *e, struct mail *m);
+void engine_on_chain_reorg(struct engine *e, struct mail *m);
 void engine_on_chain_down(struct engine *e, struct mail *m);
 void engine_chain_event(struct engine *e, const struct chain_event *ev);
 

@@ -30,8 +30,15 @@ struct down_mail {
 struct logs_mail {
     struct mail mail;
     uint64_t to;
+    struct chain_block blocks[BLOCKS_MAX];
+    size_t block_count;
     size_t count;
     struct chain_event events[];
+};
+
+struct reorg_mail {
+    struct mail mail;
+    uint64_t fork;
 };
 
 /*
@@ -70,13 +77,21 @@ static void on_down(void *ctx, const struct error *err)
     engine_post(ctx, &m->mail);
 }
 
-static void
-on_logs(void *ctx, uint64_t from, uint64_t to, const struct chain_event *events, size_t count)
+static void on_logs(void *ctx, const struct chain_logs *l)
 {
-    struct logs_mail *m = new_mail(sizeof(*m) + count * sizeof(m->events[0]), MAIL_CHAIN_LOGS);
-    m->to = to;
-    m->count = count;
-    if (count) memcpy(m->events, events, count * sizeof(m->events[0]));
+    struct logs_mail *m = new_mail(sizeof(*m) + l->count * sizeof(m->events[0]), MAIL_CHAIN_LOGS);
+    m->to = l->to;
+    m->count = l->count;
+    if (l->count) memcpy(m->events, l->events, l->count * sizeof(m->events[0]));
+    m->block_count = l->block_count < BLOCKS_MAX ? l->block_count : BLOCKS_MAX;
+    memcpy(m->blocks, l->blocks, m->block_count * sizeof(m->blocks[0]));
+    engine_post(ctx, &m->mail);
+}
+
+static void on_reorg(void *ctx, uint64_t fork)
+{
+    struct reorg_mail *m = new_mail(sizeof(*m), MAIL_CHAIN_REORG);
+    m->fork = fork;
     engine_post(ctx, &m->mail);
 }
 
@@ -140,6 +155,7 @@ const struct chain_ops engine_chain_ops = {
     .ready = on_ready,
     .poll = on_poll,
     .logs = on_logs,
+    .reorg = on_reorg,
     .down = on_down,
     .tx_prepared = on_tx_prepared,
     .tx_rejected = on_tx_rejected,
@@ -191,6 +207,17 @@ void engine_on_chain_logs(struct engine *e, struct mail *m)
     for (size_t i = 0; i < lm->count; i++)
         engine_chain_event(e, &lm->events[i]);
     (void)store_meta_put_u64(e->o.store, "cursor", lm->to);
+    for (size_t i = 0; i < lm->block_count; i++)
+        (void)store_block_put(e->o.store, lm->blocks[i].number, lm->blocks[i].hash.b);
+    if (lm->block_count && lm->to >= BLOCKS_MAX)
+        (void)store_blocks_prune(e->o.store, lm->to - BLOCKS_MAX + 1);
+}
+
+void engine_on_chain_reorg(struct engine *e, struct mail *m)
+{
+    uint64_t fork = ((const struct reorg_mail *)m)->fork;
+    (void)store_blocks_cut(e->o.store, fork);
+    (void)store_meta_put_u64(e->o.store, "cursor", fork);
 }
 
 enum {

@@ -458,6 +458,7 @@ void engine_on_tx_mined(struct engine *e, struct mail *m)
     }
     struct tx tx = t->row;
     char detail[64];
+    chain_expect(e->chain, tm->events, tm->event_count);
     // Before it is closed: by its hash its own transitions are known to be ours.
     for (size_t i = 0; i < tm->event_count; i++)
         engine_chain_event(e, &tm->events[i]);

@@ -45,6 +45,9 @@ static const char *const migrations[] = {
     " block INTEGER NOT NULL, log_index INTEGER NOT NULL,"
     " job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE, minutes INTEGER NOT NULL,"
     " PRIMARY KEY (block, log_index)) WITHOUT ROWID;",
+
+    /* blocks whose logs were read: a reorganisation shows in their hashes. */
+    "CREATE TABLE blocks (number INTEGER PRIMARY KEY, hash BLOB NOT NULL);",
 };
 
 enum { SCHEMA_VERSION = sizeof(migrations) / sizeof(migrations[0]) };

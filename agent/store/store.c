@@ -50,6 +50,11 @@ static const char *const sql[STMT_COUNT] = {
         " WHERE state < 2 ORDER BY id",
     [STMT_EVENT_ADD] = "INSERT INTO events (at_ms, job, event, from_state, to_state, detail)"
                        " VALUES (?,?,?,?,?,?)",
+    [STMT_BLOCK_PUT] = "INSERT OR REPLACE INTO blocks VALUES (?,?)",
+    [STMT_BLOCKS_CUT] = "DELETE FROM blocks WHERE number > ?",
+    [STMT_BLOCKS_PRUNE] = "DELETE FROM blocks WHERE number < ?",
+    [STMT_BLOCKS_LOAD] = "SELECT * FROM (SELECT number, hash FROM blocks ORDER BY number DESC"
+                         " LIMIT ?) ORDER BY number",
     [STMT_META_GET] = "SELECT value FROM meta WHERE key = ?",
     [STMT_META_PUT] = "INSERT OR REPLACE INTO meta VALUES (?,?)",
     [STMT_PRUNE_EVENTS] = "DELETE FROM events WHERE job IN"

@@ -21,6 +21,11 @@
 
 struct store;
 
+struct store_block {
+    uint64_t number;
+    uint8_t hash[32];
+};
+
 /*
  * Open or make the store in `dir` (made with mode 0700 if it is not there) and lock it.
  * ERR_BUSY: another process holds it; the text names its pid. ERR_CORRUPT: the integrity check
@@ -65,6 +70,16 @@ int store_event_add(struct store *s,
                     enum job_state from,
                     enum job_state to,
                     const char *detail);
+
+/*
+ * Hashes of the last blocks whose logs were read. put replaces the one of that number; cut forgets
+ * those above `last`, prune those below `first`; load fills list[] with the highest `max`, in
+ * order.
+ */
+int store_block_put(struct store *s, uint64_t number, const uint8_t hash[32]);
+int store_blocks_cut(struct store *s, uint64_t last);
+int store_blocks_prune(struct store *s, uint64_t first);
+int store_blocks_load(struct store *s, struct store_block list[], size_t max, size_t *count);
 
 /* Single values. get returns ERR_NOTFOUND and leaves *value. */
 int store_meta_get_u64(struct store *s, const char *key, uint64_t *value);

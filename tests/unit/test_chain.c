@@ -24,8 +24,9 @@
 #include "agent/util/log.h"
 #include "agent/util/thread.h"
 #include "tests/unit/http_stub.h"
+#include "tests/unit/vectors.h"
 
-enum { NODE_TXS = 8, NODE_LOGS = 16, SEEN_MAX = 512, PATIENCE_MS = 8000 };
+enum { NODE_BLOCKS = 512, NODE_TXS = 8, NODE_LOGS = 16, SEEN_MAX = 512, PATIENCE_MS = 8000 };
 
 #define METASCHEDULER "0x00000000000000000000000000000000000000aa"
 #define JOBS          "0x00000000000000000000000000000000000000bb"
@@ -56,13 +57,17 @@ struct node_log {
 /* The node. Guarded by `lock`, as is what the callbacks saw. */
 struct node {
     uint64_t chain_id, head, nonce, queues[3];
+    uint8_t epochs[NODE_BLOCKS]; // how often each block was replaced: it is in the hash
     bool queues_revert, no_base_fee, no_tip;
     const char *estimate_error; // an error object, or NULL
     const char *send_error;
     const char *call_error; // of eth_call on the JobRepository, and of replays
+    bool hide_claims;       // from eth_getLogs
+    bool unlinked;          // blocks do not have the parent that they should
     uint64_t lag;           // eth_blockNumber says this much less than the head
     uint64_t logs_span_max; // blocks per eth_getLogs; 0: any
     int status;             // HTTP
+    const char *logs_error; // of more than logs_span_max blocks, instead of the usual one
     const char *garbage;    // the whole answer, or NULL
     bool hang;
     struct node_tx txs[NODE_TXS]; // raw transaction i is the byte i, its hash ends in that byte
@@ -76,6 +81,7 @@ enum seen_kind {
     SEEN_READY = 1,
     SEEN_POLL,
     SEEN_LOGS,
+    SEEN_REORG,
     SEEN_DOWN,
     SEEN_PREPARED,
     SEEN_REJECTED,
@@ -147,11 +153,22 @@ static void put_call(struct node *n, struct buf *out, const char *to, const char
              n->call_error ? n->call_error : "{\"code\":3,\"message\":\"execution reverted\"}");
 }
 
-static void put_log(struct buf *out, const struct node_log *l, size_t index)
+static const char *hash_of(const struct node *n, uint64_t block)
+{
+    static __thread char text[80];
+    (void)snprintf(text,
+                   sizeof(text),
+                   "0x%08x%056llx",
+                   n->epochs[block % NODE_BLOCKS],
+                   (unsigned long long)block);
+    return text;
+}
+
+static void put_log(const struct node *n, struct buf *out, const struct node_log *l, size_t index)
 {
     buf_putf(out,
              "%s{\"address\":\"%s\",\"topics\":[\"%s\"],\"data\":\"%s\",\"blockNumber\":\"0x%llx\","
-             "\"logIndex\":\"0x%zx\",\"blockHash\":\"0x%064llx\",\"transactionHash\":\"0x%064x\","
+             "\"logIndex\":\"0x%zx\",\"blockHash\":\"%s\",\"transactionHash\":\"0x%064x\","
              "\"removed\":%s}",
              out->data[out->len - 1] == '[' ? "" : ",",
              l->address,
@@ -159,7 +176,7 @@ static void put_log(struct buf *out, const struct node_log *l, size_t index)
              l->data,
              (unsigned long long)l->block,
              index,
-             (unsigned long long)l->block,
+             hash_of(n, l->block),
              77,
              l->removed ? "true" : "false");
 }
@@ -173,12 +190,17 @@ static void put_logs(struct node *n, struct buf *out, struct json_object *filter
     (void)(u256_parse(from_text, &f) || u256_parse(to_text, &t));
     (void)(u256_to_u64(f, &from) || u256_to_u64(t, &to));
     if (n->logs_span_max && to - from + 1 > n->logs_span_max) {
-        buf_puts(out, "\"error\":{\"code\":-32005,\"message\":\"too many results\"}");
+        buf_putf(out,
+                 "\"error\":%s",
+                 n->logs_error ? n->logs_error
+                               : "{\"code\":-32005,\"message\":\"too many results\"}");
         return;
     }
     buf_puts(out, "\"result\":[");
     for (size_t i = n->log_count; i-- > 0;) // backwards: the order is not the node's to give
-        if (n->logs[i].block >= from && n->logs[i].block <= to) put_log(out, &n->logs[i], i);
+        if (n->logs[i].block >= from && n->logs[i].block <= to &&
+            !(n->hide_claims && strcmp(n->logs[i].topic, CLAIM) == 0))
+            put_log(n, out, &n->logs[i], i);
     buf_puts(out, "]");
 }
 
@@ -214,13 +236,13 @@ static void put_receipt(struct node *n, struct buf *out, const char *hash)
     buf_putf(
         out,
         "\"result\":{\"transactionHash\":\"%s\",\"status\":\"0x%d\",\"blockNumber\":\"0x%llx\","
-        "\"blockHash\":\"0x%064llx\",\"logs\":[",
+        "\"blockHash\":\"%s\",\"logs\":[",
         hash,
         tx->failed ? 0 : 1,
         (unsigned long long)tx->block,
-        (unsigned long long)tx->block);
+        hash_of(n, tx->block));
     struct node_log log = {tx->block, JOBS, TRANSITION, "0x" WORD1 WORD1 WORD2, false};
-    if (!tx->failed) put_log(out, &log, 3);
+    if (!tx->failed) put_log(n, out, &log, 3);
     buf_puts(out, "]}");
 }
 
@@ -235,11 +257,26 @@ static void put_tx(struct node *n, struct buf *out, const char *hash)
 
 static void put_block(struct node *n, struct buf *out, uint64_t number)
 {
+    if (number > n->head) {
+        buf_puts(out, "\"result\":null");
+        return;
+    }
     buf_putf(out,
-             "\"result\":{\"number\":\"0x%llx\",\"timestamp\":\"0x%llx\"%s}",
+             "\"result\":{\"number\":\"0x%llx\",\"timestamp\":\"0x%llx\",\"hash\":\"%s\"%s",
              (unsigned long long)number,
              (unsigned long long)(1000 + number),
+             hash_of(n, number),
              n->no_base_fee ? "" : ",\"baseFeePerGas\":\"0x64\"");
+    buf_putf(out, ",\"parentHash\":\"%s\"}", hash_of(n, number && !n->unlinked ? number - 1 : 0));
+}
+
+/* "latest", or a number. */
+static uint64_t block_of(const struct node *n, const char *text)
+{
+    struct u256 big;
+    uint64_t number = n->head;
+    if (u256_parse(text, &big) == 0) (void)u256_to_u64(big, &number);
+    return number;
 }
 
 static void put_answer(struct node *n, struct buf *out, struct json_object *q, unsigned int *gas)
@@ -265,7 +302,7 @@ static void put_answer(struct node *n, struct buf *out, struct json_object *q, u
                  n->no_tip ? "\"error\":{\"code\":-32601,\"message\":\"method not found\"}"
                            : "\"result\":\"0x5\"");
     else if (strcmp(method, "eth_getBlockByNumber") == 0)
-        put_block(n, out, n->head);
+        put_block(n, out, block_of(n, text));
     else if (strcmp(method, "eth_getBlockByHash") == 0)
         put_block(n, out, (uint64_t)hex_digit(text[65])); // blocks of receipts are below 16
     else if (strcmp(method, "eth_getLogs") == 0)
@@ -345,16 +382,22 @@ static void on_poll(void *ctx, const struct chain_poll *poll)
     note(ctx, &s);
 }
 
-static void
-on_logs(void *ctx, uint64_t from, uint64_t to, const struct chain_event *events, size_t count)
+static void on_logs(void *ctx, const struct chain_logs *l)
 {
-    struct seen s = {.kind = SEEN_LOGS, .from = from, .to = to, .count = count};
-    if (count) s.event = events[0];
-    for (size_t i = 1; i < count; i++)
+    const struct chain_event *events = l->events;
+    struct seen s = {.kind = SEEN_LOGS, .from = l->from, .to = l->to, .count = l->count};
+    if (l->count) s.event = events[0];
+    for (size_t i = 1; i < l->count; i++)
         if (events[i].block < events[i - 1].block ||
             (events[i].block == events[i - 1].block &&
              events[i].log_index <= events[i - 1].log_index))
             s.count = SIZE_MAX; // out of order
+    note(ctx, &s);
+}
+
+static void on_reorg(void *ctx, uint64_t fork)
+{
+    struct seen s = {.kind = SEEN_REORG, .to = fork};
     note(ctx, &s);
 }
 
@@ -396,6 +439,7 @@ static void on_superseded(void *ctx, uint64_t id)
 static const struct chain_ops ops = {.ready = on_ready,
                                      .poll = on_poll,
                                      .logs = on_logs,
+                                     .reorg = on_reorg,
                                      .down = on_down,
                                      .tx_prepared = on_prepared,
                                      .tx_rejected = on_rejected,
@@ -713,6 +757,242 @@ static void test_lagging_node(void **state)
     node_unlock(f);
     assert_int_equal(wait_seen(f, SEEN_LOGS, 2).from, 23);
     assert_int_equal(seen_count(f, SEEN_DOWN), 0);
+}
+
+/* Blocks above `fork` are others now, and `more` come on top. */
+static void reorganise(struct fixture *f, uint64_t fork, int64_t more)
+{
+    struct node *n = node_lock(f);
+    for (uint64_t i = fork + 1; i < NODE_BLOCKS; i++)
+        n->epochs[i]++;
+    n->head = (uint64_t)((int64_t)n->head + more);
+    node_unlock(f);
+}
+
+/* Logs up to `to` were told; returns the last one. */
+static void wait_logs_to(struct fixture *f, uint64_t to)
+{
+    long long until = clock_mono_ms() + PATIENCE_MS;
+    uint64_t last = 0;
+    for (;;) {
+        pthread_mutex_lock(&f->lock);
+        for (size_t i = 0; i < f->seen_count; i++)
+            if (f->seen[i].kind == SEEN_LOGS) last = f->seen[i].to;
+        pthread_mutex_unlock(&f->lock);
+        if (last == to) return;
+        if (clock_mono_ms() > until)
+            fail_msg("logs up to %llu, not %llu", (unsigned long long)last, (unsigned long long)to);
+        usleep(5000);
+    }
+}
+
+/* After the nth reorg, from where are logs told? */
+static uint64_t told_after_reorg(struct fixture *f, size_t nth)
+{
+    (void)wait_seen(f, SEEN_REORG, nth);
+    long long until = clock_mono_ms() + PATIENCE_MS;
+    for (;;) {
+        uint64_t from = UINT64_MAX;
+        size_t reorgs = 0;
+        pthread_mutex_lock(&f->lock);
+        for (size_t i = 0; i < f->seen_count && from == UINT64_MAX; i++) {
+            reorgs += f->seen[i].kind == SEEN_REORG;
+            if (reorgs == nth && f->seen[i].kind == SEEN_LOGS) from = f->seen[i].from;
+        }
+        pthread_mutex_unlock(&f->lock);
+        if (from != UINT64_MAX || clock_mono_ms() > until) return from;
+        usleep(5000);
+    }
+}
+
+static void test_reorganisations(void **state)
+{
+    static const struct {
+        uint64_t depth;
+        int64_t more; // blocks
+    } cases[] = {{1, 0}, {1, 1}, {5, 0}, {17, 3}, {63, 1}, {2, -1}, {20, -20}};
+    struct fixture *f = *state;
+    f->node.head = 200;
+    start_at(f, 100);
+    wait_logs_to(f, 200);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint64_t head = node_lock(f)->head;
+        node_unlock(f);
+        reorganise(f, head - cases[i].depth, cases[i].more);
+        if (cases[i].more < 0) { // it looks like a node that lags, until it grows
+            usleep(100 * 1000);
+            node_lock(f)->head = head + 1;
+            node_unlock(f);
+        }
+        assert_int_equal(wait_seen(f, SEEN_REORG, i + 1).to, head - cases[i].depth);
+        assert_int_equal(told_after_reorg(f, i + 1), head - cases[i].depth + 1);
+        wait_logs_to(f, head + (cases[i].more < 0 ? 1 : (uint64_t)cases[i].more));
+    }
+    assert_int_equal(seen_count(f, SEEN_DOWN), 0);
+}
+
+/* It goes on with what is remembered, and says so. */
+static void test_reorganised_too_deep(void **state)
+{
+    struct fixture *f = *state;
+    f->node.head = 200;
+    start_at(f, 100);
+    wait_logs_to(f, 200);
+    reorganise(f, 50, 0);
+    assert_int_equal(wait_seen(f, SEEN_REORG, 1).to, 200 - 64);
+    assert_int_equal(told_after_reorg(f, 1), 200 - 63);
+    wait_logs_to(f, 200);
+    wait_polls(f, 3);
+    assert_int_equal(seen_count(f, SEEN_REORG), 1);
+}
+
+/* The hashes are given back at the next start: a reorganisation of meanwhile is noticed. */
+static void test_reorganised_while_down(void **state)
+{
+    struct fixture *f = *state;
+    struct chain_block blocks[3] = {{.number = 28}, {.number = 29}, {.number = 30}};
+    for (int i = 0; i < 3; i++)
+        blocks[i].hash.b[31] = (uint8_t)blocks[i].number;
+    f->options.blocks = blocks;
+    f->options.block_count = 3;
+    f->node.head = 35;
+    reorganise(f, 28, 0);
+    start_at(f, 30);
+    assert_int_equal(wait_seen(f, SEEN_REORG, 1).to, 28);
+    assert_int_equal(told_after_reorg(f, 1), 29);
+    wait_logs_to(f, 35);
+    f->chain = chain_stop(f->chain);
+    // Hashes that do not reach the cursor are of an older time.
+    size_t logs = seen_count(f, SEEN_LOGS);
+    start_at(f, 32);
+    assert_int_equal(wait_seen(f, SEEN_LOGS, logs + 1).from, 33);
+    assert_int_equal(seen_count(f, SEEN_REORG), 1);
+}
+
+static void test_confirmations(void **state)
+{
+    struct fixture *f = *state;
+    f->options.confirmations = 4;
+    f->node.head = 23;
+    start_at(f, 18);
+    wait_logs_to(f, 20);
+    wait_polls(f, 3);
+    wait_logs_to(f, 20);
+    reorganise(f, 20, 0); // what nobody was told of
+    wait_polls(f, 3);
+    assert_int_equal(seen_count(f, SEEN_REORG), 0);
+    node_lock(f)->head = 24;
+    node_unlock(f);
+    wait_logs_to(f, 21);
+    reorganise(f, 20, 0);
+    assert_int_equal(wait_seen(f, SEEN_REORG, 1).to, 20);
+    check_contiguous(f, 19);
+}
+
+/* Blocks that do not hang together are of two chains: none of it is taken. */
+static void test_unlinked_blocks(void **state)
+{
+    struct fixture *f = *state;
+    f->node.head = 20;
+    f->node.unlinked = true;
+    start_at(f, 10);
+    wait_polls(f, 5);
+    assert_int_equal(seen_count(f, SEEN_LOGS), 0);
+    node_lock(f)->unlinked = false;
+    node_unlock(f);
+    wait_logs_to(f, 20);
+}
+
+static struct chain_event claim_at(struct fixture *f, uint64_t block, uint64_t log_index)
+{
+    struct chain_event e = {.kind = CHAIN_EVENT_CLAIM, .block = block, .log_index = log_index};
+    assert_int_equal(hex_decode(e.block_hash.b, 32, hash_of(&f->node, block)), 0);
+    return e;
+}
+
+static void test_logs_without_our_claim(void **state)
+{
+    struct fixture *f = *state;
+    struct node *n = &f->node;
+    assert_int_equal(
+        hex_decode(f->options.provider.b, 20, "0x2222222222222222222222222222222222222222"), 0);
+    n->logs[n->log_count++] =
+        (struct node_log){10, METASCHEDULER, CLAIM, VECTOR_EVENT_CLAIM_PLAIN, false};
+    n->logs[n->log_count++] =
+        (struct node_log){13, METASCHEDULER, CLAIM, VECTOR_EVENT_CLAIM_PLAIN, false};
+    n->hide_claims = true;
+    start_at(f, 9);
+    wait_logs_to(f, 10); // nobody knows better
+    struct chain_event e[] = {claim_at(f, 10, 0), claim_at(f, 13, 1)};
+    chain_expect(f->chain, &e[0], 1); // the receipt is later
+    wait_polls(f, 3);
+    node_lock(f)->head = 12;
+    node_unlock(f);
+    wait_polls(f, 5);
+    wait_logs_to(f, 10); // nothing after it is told
+    node_lock(f)->hide_claims = false;
+    node_unlock(f);
+    wait_logs_to(f, 12);
+    struct seen s = wait_seen(f, SEEN_LOGS, 2);
+    assert_int_equal(s.from, 10);
+    assert_int_equal(s.count, 1);
+
+    chain_expect(f->chain, &e[1], 1); // the receipt is earlier
+    struct node *node = node_lock(f);
+    node->hide_claims = true;
+    node->head = 14;
+    node_unlock(f);
+    wait_polls(f, 5);
+    wait_logs_to(f, 12);
+    node_lock(f)->hide_claims = false;
+    node_unlock(f);
+    wait_logs_to(f, 14);
+    assert_int_equal(seen_count(f, SEEN_DOWN), 0);
+}
+
+/* A receipt of a block that is not in the chain asks for nothing; and a node that never has the log
+ * does not stop us for ever. */
+static void test_claims_that_no_log_has(void **state)
+{
+    struct fixture *f = *state;
+    start_at(f, 9);
+    wait_logs_to(f, 10);
+    struct chain_event e = claim_at(f, 10, 0);
+    e.block_hash.b[0] = 0xff;
+    chain_expect(f->chain, &e, 1);
+    node_lock(f)->head = 12;
+    node_unlock(f);
+    wait_logs_to(f, 12);
+    check_contiguous(f, 10);
+    e = claim_at(f, 11, 0);
+    chain_expect(f->chain, &e, 1);
+    node_lock(f)->head = 13;
+    node_unlock(f);
+    wait_polls(f, 20);
+    wait_logs_to(f, 12);
+    wait_logs_to(f, 13);
+}
+
+/* Unknown words may be a complaint too; but one that is no matter of size ends as a failure. */
+static void test_complaints(void **state)
+{
+    struct fixture *f = *state;
+    f->node.head = 300;
+    f->node.logs_span_max = 7;
+    f->node.logs_error = "{\"code\":-32099,\"message\":\"no thanks\"}";
+    start_at(f, 0);
+    wait_logs_to(f, 300);
+    check_contiguous(f, 1);
+    assert_int_equal(seen_count(f, SEEN_DOWN), 0);
+    struct node *n = node_lock(f);
+    n->logs_error = "{\"code\":-32000,\"message\":\"header not found\"}";
+    n->logs_span_max = 1;
+    n->head = 310;
+    node_unlock(f);
+    (void)wait_seen(f, SEEN_DOWN, 1);
+    node_lock(f)->logs_span_max = 0;
+    node_unlock(f);
+    wait_logs_to(f, 310);
 }
 
 /* Behind a load balancer: the one who has the logs is not as far as the one who told the head. */
@@ -1220,6 +1500,14 @@ int main(void)
         T(test_logs_that_do_not_count),
         T(test_too_many_results),
         T(test_lagging_node),
+        T(test_reorganisations),
+        T(test_reorganised_too_deep),
+        T(test_reorganised_while_down),
+        T(test_confirmations),
+        T(test_unlinked_blocks),
+        T(test_logs_without_our_claim),
+        T(test_claims_that_no_log_has),
+        T(test_complaints),
         T(test_lagging_backend),
         T(test_down_and_back),
         T(test_down_from_the_start),

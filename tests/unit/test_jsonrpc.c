@@ -179,6 +179,23 @@ static void test_http_status(void **state)
     }
 }
 
+static void test_a_bad_request_that_says_why(void **state)
+{
+    struct fixture *f = *state;
+    f->status = 400;
+    assert_int_equal(
+        ask(f, 1, "{\"id\":0,\"error\":{\"code\":-32602,\"message\":\"block range\"}}"), 0);
+    assert_string_equal(jsonrpc_answer(f->batch, 0)->message, "block range");
+    assert_int_equal(
+        ask(f, 2, "{\"id\":null,\"error\":{\"code\":-32602,\"message\":\"block range\"}}"),
+        ERR_REFUSED);
+    assert_non_null(strstr(f->err.text, "block range"));
+    assert_int_equal(ask(f, 1, "<html>"), ERR_REFUSED);
+    assert_non_null(strstr(f->err.text, "HTTP 400"));
+    f->status = 500;
+    assert_int_equal(ask(f, 1, "{\"id\":0,\"result\":1}"), ERR_UNAVAILABLE);
+}
+
 static void check_refused(struct fixture *f, bool want, long long want_ms)
 {
     long long ms;
@@ -309,6 +326,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_too_deep, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_large, setup, teardown),
         cmocka_unit_test_setup_teardown(test_http_status, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_bad_request_that_says_why, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_many_requests, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cut, setup, teardown),
         cmocka_unit_test_setup_teardown(test_error_for_the_batch, setup, teardown),
