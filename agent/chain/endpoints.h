@@ -15,10 +15,10 @@ enum {
     ENDPOINTS_MAX = 8, // as --metascheduler.endpoint takes
     /*
      * A failure costs so many good answers before the node is used again while there is another:
-     * with a probe every few seconds that is some 20 s after one failure, two minutes after many.
+     * with a probe every few seconds that is some 20 s after one failure, a minute after many.
      */
     ENDPOINT_PENALTY = 4,
-    ENDPOINT_PENALTY_MAX = 6 * ENDPOINT_PENALTY,
+    ENDPOINT_PENALTY_MAX = 3 * ENDPOINT_PENALTY,
     // "Too many requests" without a time: this long, doubled each time, up to a minute.
     ENDPOINT_REST_MS = 1000,
     ENDPOINT_REST_DOUBLINGS_MAX = 6,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The chain of the private grid: anvil, and the grid's contracts on it.
+// The chain of the private grid: a node, and the grid's contracts on it.
 //
-//   startAnvil({ port, dir, blockTime, chainId }) -> Program   (state is kept in dir over a stop)
+//   startNode({ kind, port, dir, blockTime, chainId }) -> Program   (state is kept in dir over a stop)
+//       kind: anvil, or ganache, another implementation in all its parts
 //   const chain = new Chain(url, compiledContracts)
 //   await chain.deploy()        deploys and wires all contracts: chain.address.MetaScheduler
 //   chain.wallets                       admin, operator, provider, alice, bob, carol, stranger
@@ -15,8 +16,10 @@ import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { AbiCoder, Interface, Wallet, ZeroHash, id as keccakOf, toBeHex, toQuantity } from 'ethers';
+import { AbiCoder, Interface, Transaction, Wallet, ZeroHash, id as keccakOf, toBeHex, toQuantity } from 'ethers';
 import { Program, sleep } from './process.mjs';
+
+export { Transaction, toQuantity }; // for tests elsewhere, which do not find ethers
 
 export const STATUS = [
     'PENDING',
@@ -41,27 +44,46 @@ export const PRICES = {
 const ACTORS = ['admin', 'operator', 'provider', 'alice', 'bob', 'carol', 'stranger'];
 const CUSTOMERS = ['alice', 'bob', 'carol', 'stranger'];
 
+const packageDir = (name) => dirname(createRequire(import.meta.url).resolve(`${name}/package.json`));
+
 function anvilPath() {
     const arch = { x64: 'amd64', arm64: 'arm64' }[process.arch];
-    const name = `@foundry-rs/anvil-linux-${arch}`;
-    const manifest = createRequire(import.meta.url).resolve(`${name}/package.json`);
-    const bin = JSON.parse(readFileSync(manifest, 'utf8')).bin;
-    return join(dirname(manifest), typeof bin === 'string' ? bin : bin.anvil);
+    const dir = packageDir(`@foundry-rs/anvil-linux-${arch}`);
+    const { bin } = JSON.parse(readFileSync(join(dir, 'package.json'), 'utf8'));
+    return join(dir, typeof bin === 'string' ? bin : bin.anvil);
 }
 
-/** Starts anvil on 127.0.0.1:port and waits until it listens. */
-export async function startAnvil({ port, dir, blockTime = 0, chainId = 31337 }) {
+function anvilArgs({ port, dir, blockTime, chainId }) {
     const argv = [anvilPath(), '--host', '127.0.0.1', '--port', String(port), '--accounts', '1'];
     argv.push('--chain-id', String(chainId), '--order', 'fifo', '--gas-limit', '60000000');
     argv.push('--state', join(dir, 'anvil-state.json'), '--color', 'never');
     // An instant chain mines each transaction; with a block time, blocks come on their own.
     if (blockTime > 0) argv.push('--block-time', String(blockTime));
-    const anvil = new Program('anvil', argv, {
-        logPath: join(dir, 'anvil.log'),
+    return argv;
+}
+
+function ganacheArgs({ port, dir, blockTime, chainId }) {
+    const argv = [process.execPath, join(packageDir('ganache'), 'dist', 'node', 'cli.js')];
+    argv.push('--server.host=127.0.0.1', `--server.port=${port}`, '--wallet.totalAccounts=1');
+    argv.push(`--chain.chainId=${chainId}`, `--chain.networkId=${chainId}`);
+    argv.push('--miner.blockGasLimit=60000000', `--miner.blockTime=${blockTime}`);
+    argv.push(`--database.dbPath=${join(dir, 'ganache')}`);
+    return argv;
+}
+
+const NODES = {
+    anvil: { args: anvilArgs, listens: /Listening on / },
+    ganache: { args: ganacheArgs, listens: /RPC Listening on / },
+};
+
+/** Starts a node on 127.0.0.1:port and waits until it listens. */
+export async function startNode({ kind = 'anvil', port, dir, blockTime = 0, chainId = 31337 }) {
+    const node = new Program(kind, NODES[kind].args({ port, dir, blockTime, chainId }), {
+        logPath: join(dir, `${kind}.log`),
         env: { HOME: dir, FOUNDRY_DISABLE_NIGHTLY_WARNING: '1' },
     });
-    await anvil.waitLog(/Listening on /, 20000);
-    return anvil;
+    await node.waitLog(NODES[kind].listens, 30000);
+    return node;
 }
 
 export class ChainError extends Error {
@@ -292,7 +314,10 @@ export class Chain {
     // Deployment.
 
     async fund(who, ether = 1000n) {
-        await this.rpc('anvil_setBalance', [this.addressOf(who), toQuantity(ether * 10n ** 18n)]);
+        const args = [this.addressOf(who), toQuantity(ether * 10n ** 18n)];
+        await this.rpc('anvil_setBalance', args).catch(() =>
+            this.rpc('evm_setAccountBalance', args), // as ganache calls it
+        );
     }
 
     async deployOne(name, types = [], args = []) {

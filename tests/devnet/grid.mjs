@@ -41,7 +41,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadContracts } from './build-contracts.mjs';
-import { CREDIT, Chain, PRICES, STATUS, startAnvil } from './chain.mjs';
+import { CREDIT, Chain, PRICES, STATUS, startNode } from './chain.mjs';
 import { CustomerApi, ScriptStore } from './customer-api.mjs';
 import { Program, freePorts, runOk, sleep, waitFor } from './process.mjs';
 import { mountRoot } from './root.mjs';
@@ -55,6 +55,7 @@ const DEFAULTS = {
     agent: process.env.DEEPSQUARE_AGENT, // path of the agent's program
     pluginDir: process.env.DEEPSQUARE_PLUGIN_DIR, // with jobcomp_deepsquare.so; none: no plugin
     forwarder: process.env.DEEPSQUARE_FORWARDER, // path of deepsquare-forwarder
+    node: 'anvil', // or ganache: then the piece "anvil" is that
     blockTime: 0, // seconds; 0: a block for each transaction
     chainId: 31337,
     api: 'both', // generations of the customer API: both, sbatch, customer
@@ -155,10 +156,16 @@ export class Grid {
     }
 
     definePieces() {
-        const { blockTime, chainId } = this.options;
+        const { node, blockTime, chainId } = this.options;
         const slurm = (start) => () => this.slurm[start]();
         this.anvil = new Piece('anvil', () =>
-            startAnvil({ port: this.ports.anvil, dir: this.path('chain'), blockTime, chainId }),
+            startNode({
+                kind: node,
+                port: this.ports.anvil,
+                dir: this.path('chain'),
+                blockTime,
+                chainId,
+            }),
         );
         this.munged = new Piece('munged', slurm('startMunged'));
         this.mariadb = new Piece('mariadb', slurm('startMariadb'));
@@ -478,7 +485,7 @@ export class Grid {
         const args = {
             '--grpc.listen-address': `127.0.0.1:${this.ports.agent}`,
             '--public-address': `127.0.0.1:${this.ports.agent}`,
-            '--metascheduler.endpoint': this.rpcUrl,
+            '--metascheduler.endpoint': this.agentRpcUrl ?? this.rpcUrl, // a proxy's, if a test sets one
             '--metascheduler.smart-contract': this.chain.address.MetaScheduler,
             '--metascheduler.poll-interval': '200ms',
             '--eth.private-key-file': this.path('agent', 'eth.key'),

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MaxUint256 } from 'ethers';
 import { loadContracts } from './build-contracts.mjs';
-import { CREDIT, Chain, PRICES, STATUS, startAnvil } from './chain.mjs';
+import { CREDIT, Chain, PRICES, STATUS, startNode } from './chain.mjs';
 import { checkAbi, facts } from './contract-facts.mjs';
 import { checkBilling, checkEvents, checkTopUps } from './contract-money.mjs';
 import { checkCalls, checkTransitions } from './contract-transitions.mjs';
@@ -318,7 +318,7 @@ export async function main() {
     const chain = new Chain(`http://127.0.0.1:${port}`, contracts);
     let anvil;
     try {
-        anvil = await startAnvil({ port, dir });
+        anvil = await startNode({ port, dir });
         await chain.deploy();
         await chain.fundCustomers();
         const walk = new Walk(chain);

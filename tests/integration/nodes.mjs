@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Two endpoints, of which the first fails in all the ways that nodes do; and blocks of 1 s and 12 s.
+import { assert, checkOnce, runJob, runTests, startAgent, test, waitFor } from './lib.mjs';
+import { toQuantity } from '../devnet/chain.mjs';
+import { RpcError, RpcProxy } from './rpcproxy.mjs';
+
+const CLAIM_TOPIC = '0xc8d7c7c2914e1aa1462fe7999f8a18a0f1043d7d94ab692c3ac9af846f1be8c7';
+const EXIT_5 = { script: '#!/bin/sh\nexit 5\n', memPerCpu: 10 };
+const FAILED = { status: 'FAILED', exitCode: 5 };
+
+let first;
+let second;
+
+/** An agent with the proxies `first` and `second` as its endpoints, both well. */
+async function useProxies(grid, args = []) {
+    first ??= await new RpcProxy(grid.rpcUrl).listen();
+    second ??= await new RpcProxy(grid.rpcUrl).listen();
+    first.heal();
+    second.heal();
+    grid.agentRpcUrl = `${first.url},${second.url}`;
+    await grid.agent.stop();
+    await startAgent(grid, args);
+}
+
+const left = (grid, proxy, from) => grid.agent.waitLog(new RegExp(`${proxy.url} is not used`), 10000, from);
+const back = (grid, proxy, from) => grid.agent.waitLog(new RegExp(`${proxy.url} is well again`), 20000, from);
+
+/** What the agent asks of a proxy in the next ms. */
+async function asks(proxy, ms) {
+    const before = proxy.calls.length;
+    await new Promise((done) => setTimeout(done, ms));
+    return proxy.calls.length - before;
+}
+
+test('the first fails, and the second does all the work within a poll', async (grid) => {
+    await useProxies(grid);
+    const began = grid.agent.logSize();
+    const faults = [
+        ['cut', (proxy) => proxy.cut()],
+        ['garbage', (proxy) => proxy.garbage()],
+        ['500', (proxy) => proxy.status(500)],
+        ['null', (proxy) => proxy.garbage('null')],
+    ];
+    // By turns: who is left is healed while the other works.
+    let [worker, idle] = [first, second];
+    for (const [name, fault] of faults) {
+        idle.heal();
+        fault(worker);
+        const asked = idle.calls.length;
+        await waitFor(`${name}: the other one is not asked`, () => idle.calls.length - asked > 12, 1500); // two polls
+        [worker, idle] = [idle, worker];
+    }
+    await runJob(grid, EXIT_5, FAILED); // with one endpoint out of order
+    assert.doesNotMatch(grid.agent.log(began), /cannot be used/);
+    idle.heal();
+    worker.heal();
+});
+
+test('one that hangs, and comes back', async (grid) => {
+    await useProxies(grid);
+    const from = grid.agent.logSize();
+    const job = runJob(grid, EXIT_5, FAILED);
+    first.delayMs = 60000;
+    const at = Date.now();
+    await left(grid, first, from);
+    assert.ok(Date.now() - at < 4000, `left after ${Date.now() - at} ms`);
+    await job;
+    first.heal();
+    await back(grid, first, from);
+    assert.ok((await asks(second, 1000)) <= 4, 'the second is still in use'); // a probe, of two calls
+    assert.ok((await asks(first, 500)) > 4, 'the first is not in use');
+});
+
+test('HTTP 429: it gets the rest that it asks for', async (grid) => {
+    await useProxies(grid);
+    const from = grid.agent.logSize();
+    first.status(429, { 'retry-after': '4' });
+    await left(grid, first, from);
+    first.heal();
+    assert.equal(await asks(first, 3000), 0);
+    await runJob(grid, EXIT_5, FAILED);
+    await back(grid, first, from);
+});
+
+test('one that is behind, and one of another chain', async (grid) => {
+    await useProxies(grid);
+    const from = grid.agent.logSize();
+    await first.staleHead(0);
+    await grid.chain.rpc('anvil_mine', ['0x8']);
+    await grid.agent.waitLog(new RegExp(`${first.url} is not used for now: it is at block`), 10000, from);
+    await runJob(grid, EXIT_5, FAILED);
+    first.heal();
+    await back(grid, first, from);
+    second.chainId(5);
+    await grid.agent.waitLog(new RegExp(`level=error msg="chain: ${second.url} is not used: .*a node of chain 5, and this agent's is 31337`), 10000, from);
+    first.chainId(6);
+    await grid.agent.waitLog(/cannot be used: .*a node of chain/, 10000, from);
+    const [a, b] = [first, second].map((proxy) => proxy.count('eth_sendRawTransaction'));
+    const id = await grid.requestJob(EXIT_5);
+    await new Promise((done) => setTimeout(done, 1500));
+    assert.equal(first.count('eth_sendRawTransaction') - a + second.count('eth_sendRawTransaction') - b, 0);
+    first.heal();
+    await grid.waitStatus(id, 'FAILED', 60000);
+    await checkOnce(grid, id);
+    assert.equal(grid.agent.log(from).match(new RegExp(`${second.url} is not used`, 'g')).length, 1);
+});
+
+test('logs that lack our claim', async (grid) => {
+    await useProxies(grid);
+    const from = grid.agent.logSize();
+    first.on('eth_getLogs', async (params, next) => (await next()).filter(({ topics }) => topics[0] !== CLAIM_TOPIC));
+    await runJob(grid, EXIT_5, FAILED);
+    await grid.agent.waitLog(new RegExp(`${first.url}: the logs of block \\d+ lack a claim`), 5000, from);
+    // The second has them: what came after was read, too.
+    const head = await grid.chain.blockNumber();
+    await waitFor('the logs are not read', () => second.calls.some(({ method, params }) => method === 'eth_getLogs' && Number(params[0].toBlock) >= head), 5000);
+});
+
+test('ranges of logs that the node finds too large', async (grid) => {
+    await useProxies(grid);
+    await grid.agent.stop();
+    await grid.chain.rpc('anvil_mine', [toQuantity(300)]);
+    const words = [
+        [-32005, 'query returned more than 10000 results'],
+        [-32614, 'eth_getLogs is limited to a 40 range'],
+        [-32602, 'You can make eth_getLogs requests with up to a 40 block range.'],
+    ];
+    let complaints = 0;
+    for (const proxy of [first, second])
+        proxy.on('eth_getLogs', ([{ fromBlock, toBlock }], next) => {
+            if (toBlock - fromBlock < 40) return next();
+            const [code, message] = words[complaints++ % words.length];
+            throw new RpcError(message, code);
+        });
+    const from = grid.agent.logSize();
+    await startAgent(grid);
+    await runJob(grid, EXIT_5, FAILED);
+    assert.ok(complaints >= 3 && complaints < 12, `${complaints} complaints`);
+    assert.doesNotMatch(grid.agent.log(from), /is not used/);
+});
+
+/** Mines a block each `everyMs`, with timestamps `seconds` apart, until the returned function is called. */
+async function blocksOf(grid, seconds, everyMs) {
+    const { rpc } = grid.chain;
+    const chain = grid.chain;
+    let on = true;
+    await rpc.call(chain, 'evm_setAutomine', [false]);
+    const loop = (async () => {
+        while (on) {
+            await rpc.call(chain, 'evm_increaseTime', [seconds]);
+            await rpc.call(chain, 'evm_mine');
+            await new Promise((done) => setTimeout(done, everyMs));
+        }
+    })();
+    return async () => {
+        on = false;
+        await loop;
+        await rpc.call(chain, 'evm_setAutomine', [true]);
+        await rpc.call(chain, 'evm_mine');
+    };
+}
+
+for (const [seconds, everyMs] of [[1, 1000], [12, 400]])
+    test(`blocks of ${seconds} s`, async (grid) => {
+        const stop = await blocksOf(grid, seconds, everyMs);
+        try {
+            const long = { script: '#!/bin/sh\nsleep 60\n', memPerCpu: 10, customer: 'bob' };
+            const jobs = [runJob(grid, EXIT_5, FAILED), runJob(grid, { memPerCpu: 10, customer: 'carol' })];
+            const id = await grid.requestJob(long);
+            await grid.waitStatus(id, 'RUNNING', 40000);
+            await grid.cancelJob(id, 'bob');
+            await grid.waitStatus(id, 'CANCELLED', 40000);
+            await checkOnce(grid, id);
+            await Promise.all(jobs);
+        } finally {
+            await stop();
+        }
+    });
+
+await runTests();
