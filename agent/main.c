@@ -155,6 +155,7 @@ static int make_engine(struct parts *p, struct error *err)
                   .provider = signer_address(p->signer),
                   .poll_interval_ms = o->metascheduler_poll_interval_ms,
                   .logs_range = o->metascheduler_logs_range,
+                  .look_back = o->metascheduler_look_back,
                   .timeout_ms = o->metascheduler_timeout_ms},
         .slurm = p->slurm,
         .customer = p->customer,
@@ -172,6 +173,9 @@ static int make_engine(struct parts *p, struct error *err)
         .slurm_timeout_ms = o->slurm_timeout_ms,
         .customer_timeout_ms = o->customer_timeout_ms,
         .submit_grace_ms = o->slurm_timeout_ms + SUBMIT_MARGIN_MS,
+        .reconcile_interval_ms = o->reconcile_interval_ms,
+        .reconcile_grace_ms = o->reconcile_grace_ms,
+        .comment_is_ours = !strstr(o->public_address, "example.com"),
     };
     p->engine = engine_new(&e, err);
     return p->engine ? 0 : ERR_INVALID;

@@ -40,6 +40,29 @@ void engine_after_commit(struct engine *e, struct action *a)
     e->last_action = &a->next;
 }
 
+struct work_action {
+    struct action action;
+    struct task *task;
+};
+
+static void start_work(struct engine *e, struct action *a)
+{
+    workers_add(e->workers, ((struct work_action *)a)->task);
+}
+
+bool engine_work(struct engine *e, struct task *t)
+{
+    struct work_action *a = engine_alloc(e, sizeof(*a));
+    if (!a) {
+        t->drop(t);
+        return false;
+    }
+    a->action.run = start_work;
+    a->task = t;
+    engine_after_commit(e, &a->action);
+    return true;
+}
+
 void engine_post(struct engine *e, struct mail *m)
 {
     (void)mailbox_post(e->mailbox, m, true);
@@ -53,6 +76,7 @@ static void load_job(void *ctx, const struct job *row)
     // What was under way when the last process ended may have been carried out.
     if (row->state == JOB_SUBMITTING || row->state == JOB_CANCELLING)
         j->unknown_since_ms = clock_mono_ms();
+    if (engine_job_before_slurm(j)) engine_survey_inherit(j);
 }
 
 static void load_tx(void *ctx, const struct tx *row)
@@ -157,6 +181,8 @@ static mail_fn *const handlers[MAIL_KIND_COUNT] = {
     [MAIL_PLUGIN_EVENT] = engine_on_plugin_event,
     [MAIL_JOB_TASK] = engine_on_job_task,
     [MAIL_SLURM_TASK] = engine_on_slurm_task,
+    [MAIL_LISTING] = engine_on_listing,
+    [MAIL_PROBES] = engine_on_probes,
 };
 
 static void prune(struct engine *e)
@@ -220,6 +246,8 @@ static void pass_turn(unsigned int kinds, bool committed)
         [MAIL_PLUGIN_EVENT] = TURN(PLUGIN_EVENT),
         [MAIL_JOB_TASK] = TURN(JOB_TASK),
         [MAIL_SLURM_TASK] = TURN(SLURM_TASK),
+        [MAIL_LISTING] = TURN(LISTING),
+        [MAIL_PROBES] = TURN(PROBES),
 #undef TURN
     };
     _Static_assert(sizeof(points) / sizeof(points[0]) == MAIL_KIND_COUNT, "each kind has points");
@@ -240,6 +268,7 @@ static int turn(struct engine *e, struct mail *mail, struct error *err)
     }
     engine_jobs_pursue(e);
     engine_slurm_ask(e);
+    engine_survey_ask(e);
     prune(e);
     pass_turn(kinds, false);
     int rc = e->out_of_memory ? error_set(err, ERR_NOMEM, "out of memory")
@@ -258,7 +287,9 @@ static int poll_timeout(const struct engine *e)
 {
     long long next = engine_jobs_next_ms(e);
     long long slurm = engine_slurm_next_ms(e);
+    long long survey = engine_survey_next_ms(e);
     if (slurm < next) next = slurm;
+    if (survey < next) next = survey;
     if (e->prune_at_ms < next) next = e->prune_at_ms;
     long long left = next - clock_mono_ms();
     return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
@@ -297,6 +328,7 @@ struct engine *engine_destroy(struct engine *e)
     }
     engine_jobs_free(e);
     engine_outbox_free(e);
+    engine_survey_free(e);
     free(e);
     return NULL;
 }

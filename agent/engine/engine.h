@@ -42,6 +42,9 @@ struct engine_options { // all borrowed until engine_destroy()
     long long slurm_timeout_ms;    // of one operation
     long long customer_timeout_ms; // of one fetch, its retries included
     long long submit_grace_ms;     // after an unknown outcome, before a job may be submitted again
+    long long reconcile_interval_ms; // between two comparisons of store, Slurm and chain
+    long long reconcile_grace_ms;    // that a job must be gone before it counts as lost
+    bool comment_is_ours;            // no other agent gives its jobs this comment
 };
 
 struct engine;

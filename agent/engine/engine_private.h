@@ -11,6 +11,7 @@
 #include "agent/engine/engine.h"
 #include "agent/engine/fsm.h"
 #include "agent/engine/mailbox.h"
+#include "agent/engine/reconcile.h"
 #include "agent/engine/workers.h"
 #include "agent/util/log.h"
 
@@ -24,6 +25,19 @@ struct live_job {
     long long retry_at_ms;      // not before; 0 = at once
     long long unknown_since_ms; // a submission's outcome is unknown since; 0 = it is not
     long long end_seen_ms;      // a query showed its end first then; 0 = none did
+
+    /* Reconciliation: survey.c. */
+    bool inherited;              // not claimed by this process: it may be in Slurm already
+    bool held;                   // likewise, and the contract was not asked yet: nothing is begun
+    bool listed;                 // a listing had a job of its name
+    long long probe_at_ms;       // the contract is to be asked then; 0 = no need
+    unsigned int asked, shown;   // rounds of the query that asked for it, and that showed it
+    enum reconcile_slurm slurm;  // as round `shown` had it
+    int64_t running_s;           // Slurm last showed it running then, wall clock; 0 = never
+    enum slurm_proof proof;      // of its absence
+    long long absent_since_ms;   // proved in every round since; 0 = it is not
+    enum reconcile_action doubt; // was decided once, and is done if it is decided again
+    long long doubt_since_ms;
 };
 
 struct live_tx {
@@ -39,6 +53,20 @@ struct action {
 };
 
 enum { JOB_BUCKETS = 1024 };
+
+/* When store, Slurm and chain are compared: survey.c. */
+struct survey {
+    bool listing, probing;       // a task is under way
+    long long list_at_ms;        // the next listing
+    long long listed_ms;         // the last one; 0 = none yet
+    long long all_at_ms;         // every job is due then
+    long long probe_after_ms;    // the next task of probes: not before
+    struct slurm_job *strangers; // of the last listing: the contract is yet to be asked about them
+    size_t stranger_count;
+    unsigned int round; // of the batched query
+    bool shows_ours;    // Slurm has shown this process a job of ours
+    struct log_limit stranger_limit, blind_limit;
+};
 
 struct engine {
     struct engine_options o;
@@ -65,6 +93,7 @@ struct engine {
     bool slurm_asked; // a query or ping is under way
     long long slurm_next_ms;
 
+    struct survey survey;
     char status[128]; // as last told
     long long prune_at_ms;
     struct log_limit claim_limit, slurm_limit, event_limit;
@@ -84,6 +113,8 @@ enum mail_kind {
     MAIL_PLUGIN_EVENT,
     MAIL_JOB_TASK,
     MAIL_SLURM_TASK,
+    MAIL_LISTING,
+    MAIL_PROBES,
     MAIL_KIND_COUNT,
 };
 
@@ -115,6 +146,9 @@ long long engine_jobs_next_ms(const struct engine *e);
 /* Slurm has it, as far as we know: it is queried, and its time limit kept right. */
 bool engine_job_in_slurm(const struct live_job *j);
 
+/* It may yet be submitted. */
+bool engine_job_before_slurm(const struct live_job *j);
+
 /* The end of a job, from Slurm's words. */
 void engine_job_set_end(struct job *job,
                         uint32_t slurm_state,
@@ -144,6 +178,12 @@ void engine_on_chain_reorg(struct engine *e, struct mail *m);
 void engine_on_chain_down(struct engine *e, struct mail *m);
 void engine_chain_event(struct engine *e, const struct chain_event *ev);
 
+/* The row of a claim in `block`; `old` is the job's earlier life here, or NULL. */
+struct job engine_job_of_claim(const struct eth_hash *id,
+                               const struct chain_claim *claim,
+                               uint64_t block,
+                               const struct job *old);
+
 /* Mail of the sender: what became of transaction `id`. */
 struct tx_mail {
     struct mail mail;
@@ -164,6 +204,14 @@ void engine_on_slurm_task(struct engine *e, struct mail *m);
 void engine_slurm_ask(struct engine *e); // ping or query if one is due
 long long engine_slurm_next_ms(const struct engine *e);
 void engine_slurm_watch(struct engine *e); // a job is in Slurm: do not rest until the next query
+void engine_slurm_see(struct engine *e, const struct slurm_job *s); // what an answer says of a job
+
+/*
+ * Is it the job that was submitted? Its id may be another's by now, which has another name, or was
+ * another's before, which was submitted earlier. (A job that is put back into the queue counts as
+ * submitted then.)
+ */
+bool engine_job_is(const struct job *row, const struct slurm_job *s);
 
 /* A Slurm operation told whether slurmctld can be reached. */
 void engine_slurm_seen(struct engine *e, bool up, const char *why);
@@ -172,12 +220,29 @@ void engine_slurm_seen(struct engine *e, bool up, const char *why);
 void engine_task_start(struct engine *e, struct live_job *j, enum job_intent intent);
 void engine_on_job_task(struct engine *e, struct mail *m);
 
+/* survey.c: reconciliation */
+void engine_survey_inherit(struct live_job *j); // held until the contract was asked about it
+void engine_survey_all(struct engine *e);       // the chain was away: ask about every job
+void engine_survey_list(struct engine *e);      // Slurm was away: list its jobs
+void engine_survey_ask(struct engine *e);       // begin what is due
+long long engine_survey_next_ms(const struct engine *e);
+void engine_survey_free(struct engine *e);
+void engine_on_listing(struct engine *e, struct mail *m);
+void engine_on_probes(struct engine *e, struct mail *m);
+
+/* What a round of the batched query showed of a job; what it proved of those that it did not; and
+ * that it could not be made. */
+void engine_survey_shown(struct engine *e, struct live_job *j, const struct slurm_job *s);
+void engine_survey_missing(struct engine *e, enum slurm_proof proof);
+void engine_survey_blind(struct engine *e);
+
 /* tell.c: after the turn, tell the customer the job's reason. */
 void engine_tell_customer(struct engine *e, const struct job *job);
 
 /* engine.c */
 void *engine_alloc(struct engine *e, size_t size); // zeroed; marks the turn on failure
 void engine_after_commit(struct engine *e, struct action *a);
+bool engine_work(struct engine *e, struct task *t); // after the commit; false, dropped: no memory
 void engine_post(struct engine *e, struct mail *m); // must be taken
 
 #endif

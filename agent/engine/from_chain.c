@@ -185,6 +185,7 @@ void engine_on_chain_ready(struct engine *e, struct mail *m)
     uint64_t nonce = e->ready.nonce > r->nonce ? e->ready.nonce : r->nonce;
     e->ready = *r;
     e->ready.nonce = nonce;
+    engine_survey_all(e);
 }
 
 void engine_on_chain_poll(struct engine *e, struct mail *m)
@@ -218,6 +219,7 @@ void engine_on_chain_reorg(struct engine *e, struct mail *m)
     uint64_t fork = ((const struct reorg_mail *)m)->fork;
     (void)store_blocks_cut(e->o.store, fork);
     (void)store_meta_put_u64(e->o.store, "cursor", fork);
+    engine_survey_all(e); // what was reported may be undone
 }
 
 enum {
@@ -238,30 +240,26 @@ static const char *claim_fault(const struct chain_claim *c)
     return NULL;
 }
 
-/* The row of a claim; `old` is the job's earlier life here, or NULL. */
-static struct job job_of_claim(const struct chain_event *ev, const struct job *old)
+struct job engine_job_of_claim(const struct eth_hash *id,
+                               const struct chain_claim *c,
+                               uint64_t block,
+                               const struct job *old)
 {
-    const struct chain_claim *c = &ev->claim;
     struct job job = {
-        .claim_block = ev->block,
+        .claim_block = block,
         .limit_min = c->max_duration_min < LIMIT_MIN_MAX ? c->max_duration_min : LIMIT_MIN_MAX,
         .prev_slurm_id = old ? (old->slurm_id ? old->slurm_id : old->prev_slurm_id) : 0,
         .created_ms = clock_wall_ms(),
         .state = old ? old->state : JOB_NONE,
     };
-    (void)hex_encode(job.id, ev->job.b, sizeof(ev->job.b));
+    (void)hex_encode(job.id, id->b, sizeof(id->b));
     memcpy(job.customer, c->customer.b, sizeof(job.customer));
     (void)snprintf(job.location_hash, sizeof(job.location_hash), "%s", c->location_hash);
-    const char *fault = claim_fault(c);
-    if (fault) {
-        job.end_status = CHAIN_JOB_FAILED;
-        (void)snprintf(job.reason, sizeof(job.reason), "%s", fault);
-    } else {
-        job.ntasks = c->ntasks;
-        job.cpus_per_task = c->cpus_per_task;
-        job.mem_per_cpu_mb = c->mem_per_cpu_mb;
-        job.gpus = c->gpus;
-    }
+    if (claim_fault(c)) return job; // its numbers may be more than the store takes
+    job.ntasks = c->ntasks;
+    job.cpus_per_task = c->cpus_per_task;
+    job.mem_per_cpu_mb = c->mem_per_cpu_mb;
+    job.gpus = c->gpus;
     return job;
 }
 
@@ -286,12 +284,22 @@ static void on_claim(struct engine *e, const struct chain_event *ev)
                       job_state_name(old.state));
         return;
     }
-    struct job row = job_of_claim(ev, known ? &old : NULL);
+    struct job row = engine_job_of_claim(&ev->job, &ev->claim, ev->block, known ? &old : NULL);
+    const char *fault = claim_fault(&ev->claim);
+    if (fault) {
+        row.end_status = CHAIN_JOB_FAILED;
+        (void)snprintf(row.reason, sizeof(row.reason), "%s", fault);
+    }
     if (j)
         j->row = row;
     else
         j = engine_job_add(e, &row);
     if (!j) return;
+    // Not by a transaction of this store: another life of ours, which may have got further.
+    if (!engine_outbox_has_hash(e, &ev->tx)) {
+        engine_survey_inherit(j);
+        j->unknown_since_ms = clock_mono_ms();
+    }
     (void)snprintf(detail,
                    sizeof(detail),
                    "%" PRIu64 " min, %" PRIu64 " x %" PRIu64 " CPUs, %" PRIu64
@@ -301,8 +309,8 @@ static void on_claim(struct engine *e, const struct chain_event *ev)
                    ev->claim.cpus_per_task,
                    ev->claim.mem_per_cpu_mb,
                    ev->claim.gpus);
-    if (row.reason[0])
-        (void)engine_job_event_apply(e, j, EV_CLAIM_BAD, row.reason);
+    if (fault)
+        (void)engine_job_event_apply(e, j, EV_CLAIM_BAD, fault);
     else
         (void)engine_job_event_apply(e, j, EV_CLAIM, detail);
 }

@@ -213,10 +213,13 @@ void engine_on_plugin_event(struct engine *e, struct mail *m)
         reply(e, em, ERR_BUSY, "the submission of this job is not finished, send it again");
         return;
     }
-    if (j->row.slurm_id != em->event.slurm_id) {
+    // An earlier job may have had the id: slurmctld begins anew where it has lost its state.
+    bool earlier = em->event.submit_s && em->event.submit_s < j->row.submit_s;
+    if (j->row.slurm_id != em->event.slurm_id || earlier) {
         refuse_foreign(e, em, j->row.id, j->row.slurm_id);
         return;
     }
+    j->absent_since_ms = 0; // Slurm speaks of it
     take_event(e, j, &em->event);
     reply(e, em, 0, "");
 }
@@ -313,9 +316,13 @@ void engine_slurm_ask(struct engine *e)
         free(a);
         return;
     }
+    e->survey.round++;
     for (size_t i = 0; i < JOB_BUCKETS; i++)
-        for (const struct live_job *j = e->jobs[i]; j && n < count; j = j->next)
-            if (engine_job_in_slurm(j)) t->ids[n++] = j->row.slurm_id;
+        for (struct live_job *j = e->jobs[i]; j && n < count; j = j->next)
+            if (engine_job_in_slurm(j)) {
+                j->asked = e->survey.round;
+                t->ids[n++] = j->row.slurm_id;
+            }
     t->task = (struct task){.run = run_slurm_task, .drop = drop_slurm_task};
     t->mail = (struct mail){.kind = MAIL_SLURM_TASK, .free = free_slurm_mail};
     t->e = e;
@@ -332,9 +339,10 @@ void engine_slurm_seen(struct engine *e, bool up, const char *why)
     if (e->slurm_known && e->slurm_up == up) return;
     e->slurm_known = true;
     e->slurm_up = up;
-    if (up)
+    if (up) {
         log_info("Slurm answers; claiming jobs");
-    else
+        engine_survey_list(e);
+    } else
         log_warn(
             "Slurm cannot be used: %s; no new claims, what is claimed waits, it is tried again",
             why);
@@ -343,14 +351,15 @@ void engine_slurm_seen(struct engine *e, bool up, const char *why)
 static struct live_job *find_slurm_job(struct engine *e, const struct slurm_job *s)
 {
     struct live_job *j = engine_job_find(e, s->name);
-    return j && j->row.slurm_id == s->id && engine_job_in_slurm(j) ? j : NULL;
+    return j && engine_job_is(&j->row, s) && engine_job_in_slurm(j) ? j : NULL;
 }
 
-static void see(struct engine *e, const struct slurm_job *s)
+void engine_slurm_see(struct engine *e, const struct slurm_job *s)
 {
     struct live_job *j = find_slurm_job(e, s);
     if (!j) return;
     long long now = clock_mono_ms();
+    engine_survey_shown(e, j, s);
     switch (slurm_phase_of(s->state)) {
     case SLURM_PHASE_RUNNING:
         if (j->row.state == JOB_SUBMITTED) started(e, j, s->start_s, "a query");
@@ -379,7 +388,11 @@ void engine_on_slurm_task(struct engine *e, struct mail *m)
     engine_slurm_seen(e, t->rc >= 0, t->error.text);
     log_debug("Slurm: asked for %zu jobs, told of %zu", t->count, t->found);
     for (size_t i = 0; t->rc >= 0 && i < t->found; i++)
-        see(e, &t->jobs[i]);
+        engine_slurm_see(e, &t->jobs[i]);
+    if (t->rc < 0)
+        engine_survey_blind(e);
+    else
+        engine_survey_missing(e, t->proof);
     e->slurm_next_ms = clock_mono_ms() + (!e->slurm_up        ? SLURM_DOWN_MS
                                           : count_in_slurm(e) ? e->o.query_interval_ms
                                                               : SLURM_REST_MS);

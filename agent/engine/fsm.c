@@ -64,6 +64,8 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
         {
             [EV_CLAIM] = JOB_CLAIMED,
             [EV_CLAIM_BAD] = JOB_ENDED,
+            [EV_FOUND] = JOB_SUBMITTED,
+            [EV_STRAY] = JOB_CANCELLING,
         },
     [JOB_CLAIMED] =
         {
@@ -72,6 +74,9 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_RETRY] = JOB_CLAIMED,
             [EV_GONE] = JOB_DONE,
             [EV_TOP_UP] = JOB_CLAIMED,
+            [EV_SUBMITTED] = JOB_SUBMITTED,
+            [EV_LOST] = JOB_ENDED,
+            [EV_CANCEL_REQUEST] = JOB_CLAIMED,
         },
     [JOB_FETCHED] =
         {
@@ -80,6 +85,9 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_RETRY] = JOB_FETCHED,
             [EV_GONE] = JOB_DONE,
             [EV_TOP_UP] = JOB_FETCHED,
+            [EV_SUBMITTED] = JOB_SUBMITTED,
+            [EV_LOST] = JOB_ENDED,
+            [EV_CANCEL_REQUEST] = JOB_FETCHED,
         },
     [JOB_SUBMITTING] =
         {
@@ -89,6 +97,8 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_RETRY] = JOB_SUBMITTING,
             [EV_GONE] = JOB_CANCELLING,
             [EV_TOP_UP] = JOB_SUBMITTING,
+            [EV_LOST] = JOB_ENDED,
+            [EV_CANCEL_REQUEST] = JOB_SUBMITTING,
         },
     [JOB_SUBMITTED] =
         {
@@ -99,6 +109,7 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_CANCEL_REQUEST] = JOB_STOPPING,
             [EV_TOP_UP] = JOB_SUBMITTED,
             [EV_EXTENDED] = JOB_SUBMITTED,
+            [EV_LOST] = JOB_ENDED,
         },
     [JOB_RUNNING] =
         {
@@ -110,6 +121,8 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_CANCEL_REQUEST] = JOB_STOPPING,
             [EV_TOP_UP] = JOB_RUNNING,
             [EV_EXTENDED] = JOB_RUNNING,
+            [EV_LOST] = JOB_ENDED,
+            [EV_UNREPORTED] = JOB_RUNNING,
         },
     [JOB_STOPPING] =
         {
@@ -122,6 +135,8 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_CANCELLED] = JOB_STOPPING,
             [EV_TOP_UP] = JOB_STOPPING,
             [EV_EXTENDED] = JOB_STOPPING,
+            [EV_LOST] = JOB_ENDED,
+            [EV_UNREPORTED] = JOB_STOPPING,
         },
     [JOB_ENDED] =
         {
@@ -135,6 +150,7 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_CANCELLED] = JOB_ENDED,
             [EV_TOP_UP] = JOB_ENDED,
             [EV_EXTENDED] = JOB_ENDED,
+            [EV_UNREPORTED] = JOB_ENDED,
         },
     [JOB_REFUSED] =
         {
@@ -142,6 +158,7 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_RETRY] = JOB_REFUSED,
             [EV_GONE] = JOB_DONE,
             [EV_TOP_UP] = JOB_REFUSED,
+            [EV_LOST] = JOB_ENDED,
         },
     [JOB_CANCELLING] =
         {
@@ -171,6 +188,8 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_CANCELLED] = JOB_REPORTED,
             [EV_TOP_UP] = JOB_REPORTED,
             [EV_EXTENDED] = JOB_REPORTED,
+            [EV_UNREPORTED] = JOB_ENDED,
+            [EV_GIVE_BACK] = JOB_REFUSED,
         },
     [JOB_DONE] =
         {
@@ -189,6 +208,10 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_SUBMIT_REFUSED] = JOB_DONE,
             [EV_RETRY] = JOB_DONE,
             [EV_CONFIRMED] = JOB_DONE,
+            [EV_FOUND] = JOB_SUBMITTED,
+            [EV_STRAY] = JOB_CANCELLING,
+            [EV_LOST] = JOB_ENDED,
+            [EV_GIVE_BACK] = JOB_REFUSED,
         },
 };
 

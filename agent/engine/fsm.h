@@ -29,7 +29,12 @@
     JOB_EVENT(CANCEL_REQUEST, "its customer cancels it while it runs")            \
     JOB_EVENT(CANCELLED, "its Slurm job is cancelled, or there is none")          \
     JOB_EVENT(TOP_UP, "more time was paid for")                                   \
-    JOB_EVENT(EXTENDED, "Slurm knows the time that was paid for")
+    JOB_EVENT(EXTENDED, "Slurm knows the time that was paid for")                 \
+    JOB_EVENT(FOUND, "not known here, and ours: so say the contract and Slurm")   \
+    JOB_EVENT(STRAY, "Slurm has it still, and the contract wants it no more")     \
+    JOB_EVENT(LOST, "Slurm has it not, and will not tell of an end")              \
+    JOB_EVENT(UNREPORTED, "the contract has not what was reported")               \
+    JOB_EVENT(GIVE_BACK, "the contract wants it run, and here it is over")
 
 enum job_event {
     EV_NONE = 0,

@@ -84,6 +84,8 @@ bool engine_job_event_apply(struct engine *e,
     }
     if (event == EV_CANCELLED && to == JOB_STOPPING)
         j->retry_at_ms = clock_mono_ms() + STOP_AGAIN_MS; // its end is awaited now
+    // It may have been claimed again meanwhile, which CANCELLING cannot bear.
+    if (from == JOB_CANCELLING && to == JOB_DONE) j->probe_at_ms = clock_mono_ms();
     if (to == JOB_DONE) (void)store_script_drop(e->o.store, j->row.id);
     (void)store_job_put(e->o.store, &j->row);
     (void)store_event_add(e->o.store, j->row.id, job_event_name(event), from, to, detail);
@@ -143,6 +145,12 @@ bool engine_job_in_slurm(const struct live_job *j)
            j->row.state == JOB_STOPPING;
 }
 
+bool engine_job_before_slurm(const struct live_job *j)
+{
+    return j->row.state == JOB_CLAIMED || j->row.state == JOB_FETCHED ||
+           j->row.state == JOB_SUBMITTING;
+}
+
 /* Time was bought, or an adopted job's limit is not known. */
 static bool wants_extension(const struct live_job *j)
 {
@@ -155,11 +163,11 @@ static void pursue(struct engine *e, struct live_job *j, long long now)
     bool due = j->retry_at_ms && j->retry_at_ms <= now;
     if (!j->touched && !due) return;
     j->touched = false;
-    if (j->row.state == JOB_DONE && !j->busy) {
+    if (j->row.state == JOB_DONE && !j->busy && !j->probe_at_ms) {
         engine_job_drop(e, j);
         return;
     }
-    if (j->busy || (j->retry_at_ms && !due)) return;
+    if (j->busy || (j->held && engine_job_before_slurm(j)) || (j->retry_at_ms && !due)) return;
     j->retry_at_ms = 0;
     begin(e, j);
     if (!j->busy && wants_extension(j)) engine_task_start(e, j, INTENT_EXTEND);

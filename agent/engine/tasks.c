@@ -23,7 +23,8 @@ struct job_task {
     enum job_intent intent;
     struct job job;    // as it was when the task began; the result's fields are written here
     struct buf script; // in for SUBMIT, out for FETCH
-    bool adopted;      // SUBMIT: it was in Slurm already
+    bool adopted;      // it was in Slurm already
+    bool inherited;    // LOOK: an earlier life of ours may have submitted this claim
     bool never_sent;   // SUBMIT: no submission of this claim can be in Slurm
     bool may_submit;   // SUBMIT: false while only a look-up is allowed
     enum job_event event;
@@ -51,6 +52,47 @@ static const char late_text[] = "not in Slurm so far; its last submission may st
 
 /* ---- on a worker ---- */
 
+static int find(struct job_task *t, struct slurm_job *found)
+{
+    struct slurm_backend *b = t->e->o.slurm;
+    fault_point(FAULT_FIND_BEFORE);
+    int rc = b->ops->find(
+        b, t->job.id, t->job.user, clock_mono_ms() + t->e->o.slurm_timeout_ms, found, &t->error);
+    fault_point(FAULT_FIND_AFTER);
+    return rc;
+}
+
+/* The job may be in Slurm already, from a submission whose answer we never saw. */
+static int adopt(struct job_task *t)
+{
+    struct slurm_job found;
+    int rc = find(t, &found);
+    if (rc == ERR_NOTFOUND || (rc == 0 && found.id == t->job.prev_slurm_id)) return ERR_NOTFOUND;
+    if (rc < 0) return rc;
+    t->job.slurm_id = found.id;
+    t->job.submit_s = found.submit_s;
+    t->adopted = true;
+    return 0;
+}
+
+/*
+ * A script that cannot be had (any more) may be that of a job which an earlier life of ours has
+ * submitted long ago.
+ */
+static enum job_event without_script(struct job_task *t)
+{
+    struct engine *e = t->e;
+    struct error why = t->error;
+    if (!t->inherited) return EV_SCRIPT_BAD;
+    int rc =
+        e->o.user_of(e->o.user_ctx, t->job.customer, t->job.user, sizeof(t->job.user), &t->error);
+    if (rc == 0) rc = adopt(t);
+    if (rc == 0) return EV_SUBMITTED;
+    if (err_class_of(rc) != ERR_CLASS_PERMANENT) return EV_RETRY;
+    t->error = why;
+    return EV_SCRIPT_BAD;
+}
+
 static void fetch(struct job_task *t)
 {
     struct engine *e = t->e;
@@ -63,7 +105,7 @@ static void fetch(struct job_task *t)
         e->o.customer, &request, clock_mono_ms() + e->o.customer_timeout_ms, &script, &t->error);
     fault_point(FAULT_FETCH_AFTER);
     if (rc < 0) {
-        t->event = err_class_of(rc) == ERR_CLASS_PERMANENT ? EV_SCRIPT_BAD : EV_RETRY;
+        t->event = err_class_of(rc) == ERR_CLASS_PERMANENT ? without_script(t) : EV_RETRY;
         return;
     }
     t->script = script.body;
@@ -75,16 +117,6 @@ static void fetch(struct job_task *t)
 static enum job_event not_sent(int rc)
 {
     return err_class_of(rc) == ERR_CLASS_PERMANENT ? EV_SUBMIT_REFUSED : EV_RETRY;
-}
-
-static int find(struct job_task *t, struct slurm_job *found)
-{
-    struct slurm_backend *b = t->e->o.slurm;
-    fault_point(FAULT_FIND_BEFORE);
-    int rc = b->ops->find(
-        b, t->job.id, t->job.user, clock_mono_ms() + t->e->o.slurm_timeout_ms, found, &t->error);
-    fault_point(FAULT_FIND_AFTER);
-    return rc;
 }
 
 /* As whom the job is to run, and whether Slurm has him. */
@@ -104,6 +136,14 @@ static int check_user(struct job_task *t)
     return rc;
 }
 
+/* An earlier life of ours may have submitted it: only when Slurm surely has it not may we. */
+static void look_for_ours(struct job_task *t)
+{
+    int rc = adopt(t);
+    if (rc == ERR_NOTFOUND && !t->may_submit) rc = error_set(&t->error, ERR_BUSY, "%s", late_text);
+    t->event = rc == 0 ? EV_SUBMITTED : rc == ERR_NOTFOUND ? EV_DISPATCH : EV_RETRY;
+}
+
 /*
  * Before this claim is submitted: whatever Slurm has of that name by now is an earlier claim's, or
  * somebody else's make. It is noted, and a later look-up does not take it for this claim's.
@@ -114,6 +154,10 @@ static void look(struct job_task *t)
     int rc = check_user(t);
     if (rc < 0) {
         t->event = not_sent(rc);
+        return;
+    }
+    if (t->inherited) {
+        look_for_ours(t);
         return;
     }
     rc = find(t, &found);
@@ -128,18 +172,6 @@ static void look(struct job_task *t)
     t->job.prev_slurm_id = found.id;
     (void)error_set(
         &t->error, 0, "Slurm job %" PRIu64 " of its name is not of this claim", found.id);
-}
-
-/* The job may be in Slurm already, from a submission whose answer we never saw. */
-static int adopt(struct job_task *t)
-{
-    struct slurm_job found;
-    int rc = find(t, &found);
-    if (rc == ERR_NOTFOUND || (rc == 0 && found.id == t->job.prev_slurm_id)) return ERR_NOTFOUND;
-    if (rc < 0) return rc;
-    t->job.slurm_id = found.id;
-    t->adopted = true;
-    return 0;
 }
 
 static int send_job(struct job_task *t)
@@ -181,6 +213,26 @@ static void submit(struct job_task *t)
                                                        : not_sent(rc);
 }
 
+/* Is it alive in Slurm? Its id may be another's job by now, which must not be touched. */
+static int is_alive(struct job_task *t)
+{
+    struct slurm_backend *b = t->e->o.slurm;
+    struct slurm_job job;
+    enum slurm_proof proof;
+    size_t found = 0;
+    int rc = b->ops->query(b,
+                           &t->job.slurm_id,
+                           1,
+                           clock_mono_ms() + t->e->o.slurm_timeout_ms,
+                           &job,
+                           &found,
+                           &proof,
+                           &t->error);
+    if (rc < 0) return rc;
+    return found == 1 && engine_job_is(&t->job, &job) &&
+           slurm_phase_of(job.state) != SLURM_PHASE_ENDED;
+}
+
 static void cancel(struct job_task *t)
 {
     struct slurm_backend *b = t->e->o.slurm;
@@ -192,8 +244,9 @@ static void cancel(struct job_task *t)
         if (rc == ERR_NOTFOUND) rc = 0;
     }
     t->slurm_asked = true;
+    if (rc == 0 && t->job.slurm_id) rc = is_alive(t);
     fault_point(FAULT_CANCEL_BEFORE);
-    if (rc == 0 && t->job.slurm_id)
+    if (rc > 0)
         rc = b->ops->cancel(
             b, t->job.slurm_id, t->job.user, clock_mono_ms() + t->e->o.slurm_timeout_ms, &t->error);
     fault_point(FAULT_CANCEL_AFTER);
@@ -205,8 +258,10 @@ static void extend(struct job_task *t)
 {
     struct slurm_backend *b = t->e->o.slurm;
     t->slurm_asked = true;
+    int rc = is_alive(t);
     fault_point(FAULT_EXTEND_BEFORE);
-    int rc = b->ops->set_time_limit(b,
+    if (rc > 0)
+        rc = b->ops->set_time_limit(b,
                                     t->job.slurm_id,
                                     t->job.limit_min,
                                     clock_mono_ms() + t->e->o.slurm_timeout_ms,
@@ -310,8 +365,10 @@ void engine_task_start(struct engine *e, struct live_job *j, enum job_intent int
     t->intent = intent;
     t->job = j->row;
     t->script = BUF_INIT(SIZE_MAX / 2); // what is in the store was bounded when it was fetched
+    t->inherited = j->inherited;
     t->never_sent = !j->unknown_since_ms;
-    t->may_submit = t->never_sent || clock_mono_ms() - j->unknown_since_ms >= e->o.submit_grace_ms;
+    t->may_submit =
+        !j->unknown_since_ms || clock_mono_ms() - j->unknown_since_ms >= e->o.submit_grace_ms;
     if (intent == INTENT_SUBMIT && store_script_get(e->o.store, j->row.id, &t->script) < 0) {
         free_task(t);
         free(a);
@@ -336,12 +393,15 @@ static void merge(struct engine *e, struct live_job *j, struct job_task *t)
     case EV_DISPATCH:
         row->prev_slurm_id = t->job.prev_slurm_id;
         j->unknown_since_ms = 0;
+        j->inherited = false; // Slurm had it not
         break;
     case EV_CANCELLED:
         row->slurm_id = t->job.slurm_id; // it may have been found just now
         break;
     case EV_SUBMITTED:
         row->slurm_id = t->job.slurm_id;
+        row->submit_s = t->job.submit_s;
+        j->absent_since_ms = 0;
         row->slurm_limit_min = t->adopted ? 0 : t->job.limit_min; // an adopted job's is not known
         j->unknown_since_ms = 0;
         break;
@@ -361,7 +421,8 @@ static void merge(struct engine *e, struct live_job *j, struct job_task *t)
     default:
         break;
     }
-    if (t->intent == INTENT_LOOK) memcpy(row->user, t->job.user, sizeof(row->user));
+    if (t->intent == INTENT_LOOK || t->event == EV_SUBMITTED)
+        memcpy(row->user, t->job.user, sizeof(row->user));
 }
 
 static void describe(const struct job_task *t, char *text, size_t size)
@@ -407,6 +468,7 @@ void engine_on_job_task(struct engine *e, struct mail *m)
     if (j->row.state == JOB_REFUSED) engine_tell_customer(e, &j->row);
     if (t->event == EV_SUBMIT_UNKNOWN) engine_job_retry(e, j, 0, "submit", detail);
     if (t->event == EV_SUBMITTED) {
+        if (j->inherited) j->probe_at_ms = clock_mono_ms(); // its customer may have cancelled it
         (void)store_script_drop(e->o.store, j->row.id);
         engine_slurm_watch(e);
     }

@@ -57,6 +57,7 @@ struct job {
     char user[JOB_USER_MAX]; // Unix user
     uint64_t slurm_id;       // 0 = not known
     uint64_t prev_slurm_id;  // of an earlier claim of the same id; 0 = none
+    int64_t submit_s;        // when Slurm took it: tells it from others that had, or get, its id
     int64_t start_s, end_s;  // Slurm's times; 0 = not known
 
     /* The end, once known. */

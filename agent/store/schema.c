@@ -48,6 +48,9 @@ static const char *const migrations[] = {
 
     /* blocks whose logs were read: a reorganisation shows in their hashes. */
     "CREATE TABLE blocks (number INTEGER PRIMARY KEY, hash BLOB NOT NULL);",
+
+    /* when Slurm took the job: ids come again after a lost state of slurmctld. */
+    "ALTER TABLE jobs ADD COLUMN submit_s INTEGER NOT NULL DEFAULT 0;",
 };
 
 enum { SCHEMA_VERSION = sizeof(migrations) / sizeof(migrations[0]) };

@@ -20,7 +20,7 @@ static const char *const sql[STMT_COUNT] = {
     [STMT_COMMIT] = "COMMIT",
     [STMT_ROLLBACK] = "ROLLBACK",
     [STMT_JOB_PUT] =
-        "INSERT INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+        "INSERT INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
         " ON CONFLICT (id) DO UPDATE SET state=excluded.state, customer=excluded.customer,"
         " claim_block=excluded.claim_block, limit_min=excluded.limit_min, ntasks=excluded.ntasks,"
         " cpus_per_task=excluded.cpus_per_task, mem_per_cpu_mb=excluded.mem_per_cpu_mb,"
@@ -32,7 +32,7 @@ static const char *const sql[STMT_COUNT] = {
         " running_block_s=excluded.running_block_s, billed_min=excluded.billed_min,"
         " prev_slurm_id=excluded.prev_slurm_id, created_ms=excluded.created_ms,"
         " updated_ms=excluded.updated_ms,"
-        " slurm_limit_min=excluded.slurm_limit_min",
+        " slurm_limit_min=excluded.slurm_limit_min, submit_s=excluded.submit_s",
     [STMT_JOB_GET] = "SELECT * FROM jobs WHERE id = ?",
     [STMT_JOBS_OPEN] = "SELECT * FROM jobs WHERE state <> 'DONE' ORDER BY created_ms, id",
     [STMT_SCRIPT_PUT] = "INSERT OR REPLACE INTO scripts VALUES (?,?)",

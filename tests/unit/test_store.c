@@ -64,6 +64,7 @@ static struct job sample_job(int n)
         .claim_block = 7,
         .limit_min = 60,
         .slurm_limit_min = 59,
+        .submit_s = 1699999990,
         .ntasks = 2,
         .cpus_per_task = 3,
         .mem_per_cpu_mb = 4,
