@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "agent/chain/types.h"
+#include "agent/chain/u256.h"
 #include "agent/customer/customer.h"
 #include "agent/util/log.h"
 #include "agent/util/secret.h"
@@ -39,8 +40,9 @@ enum option_slurm_backend { // the words of --slurm.backend, in their order
 #define OPTION_CTYPE_SIZE          uint64_t  // bytes
 #define OPTION_CTYPE_DURATION      long long // ms
 #define OPTION_CTYPE_DECIMAL       char *    // decimal digits, below 2^256
-#define OPTION_CTYPE_LISTEN        char *    // host:port, the host may be empty, the port 0
-#define OPTION_CTYPE_HOSTPORT      char *    // host:port, neither is
+#define OPTION_CTYPE_WEI           struct u256
+#define OPTION_CTYPE_LISTEN        char * // host:port, the host may be empty, the port 0
+#define OPTION_CTYPE_HOSTPORT      char * // host:port, neither is
 #define OPTION_CTYPE_URLS          struct option_list // http:// or https://
 #define OPTION_CTYPE_WS_URL        char *             // ws:// or wss://
 #define OPTION_CTYPE_REST_URL      char *             // http://, https:// or unix:/path

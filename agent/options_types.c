@@ -421,6 +421,62 @@ static void duration_expected(const struct option *opt, struct buf *out)
 
 /* ------------------------------------------------------------------------------------- others */
 
+/* From the largest to 1; as powers of ten. */
+static const struct wei_unit {
+    const char *name;
+    size_t digits;
+} wei_units[] = {{"ether", 18}, {"gwei", 9}, {"wei", 0}};
+
+enum { WEI_UNITS = sizeof(wei_units) / sizeof(wei_units[0]) };
+
+/* "1.25" with 9 decimals is 1250000000. */
+static int parse_decimal(const char *text, size_t len, size_t decimals, struct u256 *out)
+{
+    char digits[U256_DEC_TEXT];
+    const char *point = memchr(text, '.', len);
+    size_t whole = point ? (size_t)(point - text) : len;
+    size_t rest = point ? len - whole - 1 : 0;
+    if (whole == 0 || (point && rest == 0) || rest > decimals || whole + decimals >= sizeof(digits))
+        return ERR_INVALID;
+    memcpy(digits, text, whole);
+    if (rest) memcpy(digits + whole, point + 1, rest);
+    memset(digits + whole + rest, '0', decimals - rest);
+    digits[whole + decimals] = '\0';
+    return strspn(digits, "0123456789") == whole + decimals ? u256_parse(digits, out) : ERR_INVALID;
+}
+
+static int wei_parse(const struct option *opt, const char *text, void *member, bool first)
+{
+    size_t len = strspn(text, "0123456789.");
+    const char *unit = text[len] ? text + len : "wei";
+    struct u256 v;
+    for (size_t i = 0; i < WEI_UNITS; i++) {
+        if (strcmp(unit, wei_units[i].name) != 0) continue;
+        if (parse_decimal(text, len, wei_units[i].digits, &v) < 0) return ERR_INVALID;
+        *(struct u256 *)member = v;
+        return 0;
+    }
+    return ERR_INVALID;
+}
+
+/* In the largest unit that divides it. */
+static void wei_format(const void *member, struct buf *out)
+{
+    char digits[U256_DEC_TEXT];
+    size_t len = strlen(u256_format_dec(digits, *(const struct u256 *)member)), zeros = 0, i = 0;
+    while (zeros + 1 < len && digits[len - 1 - zeros] == '0')
+        zeros++;
+    while (wei_units[i].digits > zeros)
+        i++;
+    digits[len - wei_units[i].digits] = '\0';
+    (void)buf_putf(out, "%s%s", digits, wei_units[i].digits ? wei_units[i].name : "");
+}
+
+static void wei_expected(const struct option *opt, struct buf *out)
+{
+    (void)buf_puts(out, "an amount in wei, or as 1.5gwei or 0.1ether");
+}
+
 static int address_parse(const struct option *opt, const char *text, void *member, bool first)
 {
     static const struct eth_address zero;
@@ -574,6 +630,7 @@ const struct option_type option_types[OPTION_TYPE_COUNT] = {
     [OPTION_TYPE_SIZE] = VALUE_TYPE(size_parse, size_format, size_expected),
     [OPTION_TYPE_DURATION] = VALUE_TYPE(duration_parse, duration_format, duration_expected),
     [OPTION_TYPE_DECIMAL] = TEXT_TYPE(decimal_parse, decimal_expected),
+    [OPTION_TYPE_WEI] = VALUE_TYPE(wei_parse, wei_format, wei_expected),
     [OPTION_TYPE_LISTEN] = TEXT_TYPE(listen_parse, listen_expected),
     [OPTION_TYPE_HOSTPORT] = TEXT_TYPE(hostport_parse, hostport_expected),
     [OPTION_TYPE_URLS] = LIST_TYPE(urls_parse, urls_expected, false),

@@ -81,14 +81,9 @@ int chain_tx_prepare(
     return txsender_prepare(c->sender, id, to, calldata, len);
 }
 
-int chain_tx_track(struct chain *c,
-                   uint64_t id,
-                   uint64_t nonce,
-                   const struct eth_hash *hash,
-                   const void *raw,
-                   size_t len)
+int chain_tx_track(struct chain *c, uint64_t id, const struct chain_signed *tx)
 {
-    return txsender_track(c->sender, id, nonce, hash, raw, len);
+    return txsender_track(c->sender, id, tx);
 }
 
 void chain_poke(struct chain *c)
@@ -141,13 +136,22 @@ int chain_add_call(struct jsonrpc_batch *b,
     return rc;
 }
 
-int chain_add_nonce(struct jsonrpc_batch *b, const struct chain *c)
+int chain_add_account(struct jsonrpc_batch *b,
+                      const struct chain *c,
+                      const char *method,
+                      const char *block)
 {
     char text[ETH_ADDRESS_TEXT];
     return jsonrpc_add(b,
-                       "eth_getTransactionCount",
-                       "[\"%s\",\"latest\"]",
-                       hex_encode(text, c->options.provider.b, sizeof(c->options.provider.b)));
+                       method,
+                       "[\"%s\",\"%s\"]",
+                       hex_encode(text, c->options.provider.b, sizeof(c->options.provider.b)),
+                       block);
+}
+
+int chain_add_nonce(struct jsonrpc_batch *b, const struct chain *c)
+{
+    return chain_add_account(b, c, "eth_getTransactionCount", "latest");
 }
 
 int chain_result_u64(const struct jsonrpc_batch *b, int index, uint64_t *out, struct error *err)

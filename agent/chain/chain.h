@@ -26,6 +26,8 @@ struct chain_options {
     struct eth_address provider;      // our own address
     long long poll_interval_ms;       // between two polls
     uint64_t logs_range;              // blocks per eth_getLogs
+    struct fee_caps caps;             // what a transaction may offer
+    uint64_t bump_after;              // blocks after which one that is not mined is replaced
     long long timeout_ms;             // deadline of one HTTP request
     uint64_t confirmations;           // blocks that make logs and receipts count; 1: at once
     uint64_t cursor;                  // logs up to this block are already known
@@ -49,16 +51,43 @@ struct chain_poll {
     uint64_t claimable, cancelling, top_up; // sizes of our three queues
 };
 
+/* The account and what transactions cost: asked for each block, and when there is none for long. */
+struct chain_account {
+    uint64_t head;
+    uint64_t mined;   // eth_getTransactionCount(latest)
+    uint64_t pending; // the same with what is in the node's pool; as `mined` if it does not say
+    struct u256 balance;
+    struct fee_market market;
+};
+
 struct chain_receipt {
+    struct eth_hash tx; // which of its attempts it was
     bool ok;
     uint64_t block;
     struct eth_hash block_hash;
     int64_t block_time_s;
+    struct u256 cost;                  // what was paid for it
     char revert[CHAIN_ERROR_TEXT_MAX]; // !ok: the decoded reason, or why it could not be had
     const char *revert_name;           // !ok: as of contract_revert_text, static; "" unknown
     const struct chain_event
         *events; // of our contracts, in log order; borrowed during the callback
     size_t event_count;
+};
+
+/* A transaction as it was signed once. A call may have several: replaced, or made anew. */
+struct chain_attempt {
+    uint64_t nonce;
+    struct eth_hash hash;
+};
+
+enum { CHAIN_ATTEMPTS_MAX = 32 }; // at 1/8 more each time: fees that are 40 times the first ones
+
+struct chain_signed {
+    struct chain_attempt attempts[CHAIN_ATTEMPTS_MAX]; // all of one call, the last one last
+    size_t count;
+    struct chain_fees fees; // of the last
+    const void *raw;        // its bytes; borrowed
+    size_t len;
 };
 
 /* All events of blocks from..to, in order; `to` is the next cursor. Borrowed during the callback.
@@ -83,13 +112,22 @@ struct chain_ops {
     /* The node cannot be used (once per outage; ready() follows when it is back). */
     void (*down)(void *ctx, const struct error *err);
 
-    /* Gas was estimated: sign and chain_tx_track(). */
+    void (*account)(void *ctx, const struct chain_account *account);
+    /* Gas was estimated: sign and chain_tx_track(). account() came before it. */
     void (*tx_prepared)(void *ctx, uint64_t id, const struct chain_fees *fees);
     /* The contract would revert: nothing was sent. */
     void (*tx_rejected)(void *ctx, uint64_t id, const char *revert_name, const char *revert);
     void (*tx_mined)(void *ctx, uint64_t id, const struct chain_receipt *receipt);
-    /* The nonce was used by another transaction: these bytes can never be mined. */
-    void (*tx_superseded)(void *ctx, uint64_t id);
+    /*
+     * It is not mined as it is, its last attempt being `hash`: sign the same call with the same
+     * nonce and these fees, and chain_tx_track() it again with one attempt more.
+     */
+    void (*tx_stuck)(void *ctx,
+                     uint64_t id,
+                     const struct eth_hash *hash,
+                     const struct chain_fees *fees);
+    /* Its bytes can never be mined; the sender has dropped it. The nonce may be used, or not. */
+    void (*tx_void)(void *ctx, uint64_t id, const struct eth_hash *hash, const char *why);
 };
 
 struct chain;
@@ -111,15 +149,11 @@ int chain_tx_prepare(
     struct chain *c, uint64_t id, const struct eth_address *to, const void *calldata, size_t len);
 
 /*
- * See to it that this signed transaction is mined: look for its receipt, broadcast if there is
- * none, again if the node forgot it, until tx_mined or tx_superseded. Copies `raw`. Does not block.
+ * See to it that this call is mined once: look for receipts of all its attempts, broadcast the last
+ * one if there is none, again if the node forgot it, until tx_mined or tx_void. For an id that is
+ * tracked: instead of it. Copies all. Does not block.
  */
-int chain_tx_track(struct chain *c,
-                   uint64_t id,
-                   uint64_t nonce,
-                   const struct eth_hash *hash,
-                   const void *raw,
-                   size_t len);
+int chain_tx_track(struct chain *c, uint64_t id, const struct chain_signed *tx);
 
 /* Poll now rather than at the next interval (a hint). */
 void chain_poke(struct chain *c);

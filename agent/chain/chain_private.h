@@ -67,6 +67,12 @@ int chain_add_call(struct jsonrpc_batch *b,
 /* Add eth_getTransactionCount(provider, "latest"). */
 int chain_add_nonce(struct jsonrpc_batch *b, const struct chain *c);
 
+/* Add a request about the provider's account as of `block`: "latest", "pending". */
+int chain_add_account(struct jsonrpc_batch *b,
+                      const struct chain *c,
+                      const char *method,
+                      const char *block);
+
 /* The result of request `index` as a quantity. */
 int chain_result_u64(const struct jsonrpc_batch *b, int index, uint64_t *out, struct error *err);
 
@@ -85,12 +91,7 @@ int txsender_prepare(struct txsender *s,
                      const struct eth_address *to,
                      const void *calldata,
                      size_t len);
-int txsender_track(struct txsender *s,
-                   uint64_t id,
-                   uint64_t nonce,
-                   const struct eth_hash *hash,
-                   const void *raw,
-                   size_t len);
+int txsender_track(struct txsender *s, uint64_t id, const struct chain_signed *signed_tx);
 void txsender_new_head(struct txsender *s); // there may be receipts
 void txsender_node_up(struct txsender *s);  // the node is back: it may have forgotten much
 

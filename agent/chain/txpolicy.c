@@ -94,7 +94,9 @@ static enum tx_step step_of_taken(const struct tx_view *v, bool stuck)
 enum tx_step tx_step_of(const struct tx_view *v)
 {
     if (v->nonce_used) return v->looks >= TX_OVERTAKEN_LOOKS ? TX_STEP_VOID : TX_STEP_WAIT;
-    bool stuck = is_stuck(v->blocks, v->idle_ms, v->bump_after) && (v->next || v->priced_out);
+    bool late = is_stuck(v->blocks, v->idle_ms, v->bump_after);
+    bool stuck = late && (v->next || v->priced_out);
+    if (v->out_of_line && (late || v->looks >= TX_CHECK_LOOKS)) return TX_STEP_VOID;
     switch (v->answer) {
     case TX_ANSWER_TAKEN:
     case TX_ANSWER_NONCE_USED: // the count does not say so: it is another node's, or of before

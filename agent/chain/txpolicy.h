@@ -50,6 +50,7 @@ struct tx_view {
     unsigned int looks;    // in a row, this one included, that saw the nonce as now, and no receipt
     enum tx_known known;   // as of this look
     bool next;             // its nonce is the next one to be mined
+    bool out_of_line;      // its nonce is one that the account cannot reach soon
     bool priced_out;       // it offers less than the base fee
     uint64_t blocks;       // since these bytes were first sent or, if later, since it was `next`
     long long idle_ms;     // since then, if there was no block

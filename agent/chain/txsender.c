@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The sender: a thread with what was asked of it in two lists, prepares and tracks. It keeps no
- * state that a restart loses: the engine asks again, and a track begins with a look at the chain.
+ * The sender: a thread with what was asked of it in two lists, prepares and tracks. A round of it:
+ * survey, look and broadcast, prepare. It keeps no state that a restart loses: the engine asks
+ * again, and a track begins with a look at the chain.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -66,11 +67,12 @@ static int enqueue_take(struct txsender *s, struct tx *tx)
     if (s->stop)
         rc = ERR_STOPPED;
     else if (has_id(s, tx->id))
-        rc = ERR_EXISTS;
+        rc = tx->prepare ? ERR_EXISTS : 0; // a track takes the place of what there is
     else if (s->id_count >= TX_MAX)
         rc = ERR_BUSY;
-    if (rc == 0) {
+    else
         s->ids[s->id_count++] = tx->id;
+    if (rc == 0) {
         *s->inbox_end = tx;
         s->inbox_end = &tx->next;
         pthread_cond_signal(&s->changed);
@@ -100,19 +102,16 @@ static int enqueue(struct txsender *s, const struct tx *form, const void *data, 
 int txsender_prepare(
     struct txsender *s, uint64_t id, const struct eth_address *to, const void *calldata, size_t len)
 {
-    struct tx form = {.id = id, .state = TX_PREPARE, .to = *to};
+    struct tx form = {.id = id, .prepare = true, .to = *to};
     return enqueue(s, &form, calldata, len);
 }
 
-int txsender_track(struct txsender *s,
-                   uint64_t id,
-                   uint64_t nonce,
-                   const struct eth_hash *hash,
-                   const void *raw,
-                   size_t len)
+int txsender_track(struct txsender *s, uint64_t id, const struct chain_signed *signed_tx)
 {
-    struct tx form = {.id = id, .state = TX_LOOK, .nonce = nonce, .hash = *hash};
-    return enqueue(s, &form, raw, len);
+    if (signed_tx->count == 0 || signed_tx->count > CHAIN_ATTEMPTS_MAX) return ERR_INVALID;
+    struct tx form = {.id = id, .attempt_count = signed_tx->count, .fees = signed_tx->fees};
+    memcpy(form.attempts, signed_tx->attempts, signed_tx->count * sizeof(form.attempts[0]));
+    return enqueue(s, &form, signed_tx->raw, signed_tx->len);
 }
 
 void txsender_remove(struct txsender *s, struct tx_list *list, struct tx *tx)
@@ -131,15 +130,40 @@ void txsender_remove(struct txsender *s, struct tx_list *list, struct tx *tx)
     pthread_mutex_unlock(&s->lock);
 }
 
+const struct chain_attempt *txsender_last(const struct tx *tx)
+{
+    return &tx->attempts[tx->attempt_count - 1];
+}
+
+static uint64_t order_of(const struct tx *tx)
+{
+    return tx->prepare ? 0 : txsender_last(tx)->nonce;
+}
+
 /* Behind the ones of the same or a lower nonce; prepares have none, so that is the end. */
 static void insert(struct tx_list *list, struct tx *tx)
 {
     size_t i = list->count;
-    while (i > 0 && list->items[i - 1]->nonce > tx->nonce)
+    while (i > 0 && order_of(list->items[i - 1]) > order_of(tx))
         i--;
     memmove(&list->items[i + 1], &list->items[i], (list->count - i) * sizeof(list->items[0]));
     list->items[i] = tx;
     list->count++;
+}
+
+/* The next attempt of a call takes the place of the one before. */
+static void drop_older(struct txsender *s, uint64_t id)
+{
+    for (size_t i = 0; i < s->tracks.count; i++) {
+        struct tx *tx = s->tracks.items[i];
+        if (tx->id != id) continue;
+        s->tracks.count--;
+        memmove(&s->tracks.items[i],
+                &s->tracks.items[i + 1],
+                (s->tracks.count - i) * sizeof(s->tracks.items[0]));
+        txsender_tx_free(tx);
+        return;
+    }
 }
 
 /* ---- the thread ---- */
@@ -156,11 +180,11 @@ static long long earliest(const struct tx_list *list, long long until)
     return until;
 }
 
-/* When there is something to do by itself, or -1: never. */
+/* When there is something to do by itself. */
 static long long next_due_ms(const struct txsender *s)
 {
-    if (s->prepares.count + s->tracks.count == 0 || s->not_before_ms == INT64_MAX) return -1;
-    long long due = earliest(&s->tracks, earliest(&s->prepares, INT64_MAX));
+    long long due = s->survey_due_ms;
+    due = earliest(&s->tracks, earliest(&s->prepares, due));
     return due > s->not_before_ms ? due : s->not_before_ms;
 }
 
@@ -170,8 +194,8 @@ static struct news wait_for_news(struct txsender *s)
     int rc = 0;
     pthread_mutex_lock(&s->lock);
     while (!s->stop && !s->inbox && !s->new_head && !s->node_up && rc == 0)
-        rc = until < 0 ? pthread_cond_wait(&s->changed, &s->lock)
-                       : thread_cond_wait_until(&s->changed, &s->lock, until);
+        rc = until == INT64_MAX ? pthread_cond_wait(&s->changed, &s->lock)
+                                : thread_cond_wait_until(&s->changed, &s->lock, until);
     struct news n = {
         .inbox = s->inbox, .stop = s->stop, .new_head = s->new_head, .node_up = s->node_up};
     s->inbox = NULL;
@@ -192,22 +216,54 @@ static void recheck_all(struct txsender *s)
     }
 }
 
+/* A new block: what waits for its turn is looked at, what was too cheap may have its chance. */
+static void note_head(struct txsender *s)
+{
+    s->want_survey = true;
+    for (size_t i = 0; i < s->prepares.count; i++)
+        s->prepares.items[i]->due_ms = 0;
+    for (size_t i = 0; i < s->tracks.count; i++) {
+        struct tx *tx = s->tracks.items[i];
+        if (!tx->nonce_used && tx->answer != TX_ANSWER_NO_FUNDS && tx->answer != TX_ANSWER_LATER)
+            tx->due_ms = 0;
+    }
+}
+
+/* The id may have become free since it was posted: what it was for has ended in between. */
+static bool keep_id(struct txsender *s, uint64_t id)
+{
+    pthread_mutex_lock(&s->lock);
+    bool there = has_id(s, id);
+    if (!there && s->id_count < TX_MAX) {
+        s->ids[s->id_count++] = id;
+        there = true;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return there;
+}
+
+static void take(struct txsender *s, struct tx *tx)
+{
+    if (!tx->prepare) drop_older(s, tx->id);
+    if (keep_id(s, tx->id))
+        insert(tx->prepare ? &s->prepares : &s->tracks, tx);
+    else
+        txsender_tx_free(tx);
+}
+
 static void take_news(struct txsender *s, const struct news *n)
 {
     for (struct tx *tx = n->inbox, *next; tx; tx = next) {
         next = tx->next;
-        insert(tx->state == TX_PREPARE ? &s->prepares : &s->tracks, tx);
+        take(s, tx);
     }
     if (n->node_up) {
         s->not_before_ms = 0;
         s->attempt = 0;
+        s->want_survey = true;
         recheck_all(s);
     }
-    if (!n->new_head) return;
-    for (size_t i = 0; i < s->tracks.count; i++) {
-        struct tx *tx = s->tracks.items[i];
-        if (tx->state == TX_WAIT && tx->overtaken == 0) tx->due_ms = 0;
-    }
+    if (n->new_head) note_head(s);
 }
 
 static void failed(struct txsender *s, const struct error *err)
@@ -222,24 +278,46 @@ static void failed(struct txsender *s, const struct error *err)
         log_warn("chain: transactions wait, trying again: %s", err->text);
 }
 
+static int run_round(struct txsender *s, struct error *err)
+{
+    int rc = txsurvey_run(s, err);
+    if (rc == 0) rc = txtrack_round(s, err);
+    if (rc == 0) rc = txprepare_round(s, err);
+    return rc;
+}
+
+/* All of a round is asked of one node, so that its answers fit each other; else of the next. */
+static int run_any(struct txsender *s, struct error *err)
+{
+    int rc;
+    pool_pin_best(s->rpc);
+    do {
+        rc = run_round(s, err);
+        if (rc == 0 || rc == ERR_STOPPED || rc == ERR_BUSY) break;
+        pool_blame(s->rpc, err->text);
+    } while (pool_pin_next(s->rpc));
+    return rc;
+}
+
 static void *sender_main(void *arg)
 {
     struct txsender *s = arg;
+    uint64_t chain_id;
     for (;;) {
         struct news news = wait_for_news(s);
         take_news(s, &news);
         if (news.stop) break;
-        if (s->prepares.count + s->tracks.count == 0 || clock_mono_ms() < s->not_before_ms)
-            continue;
+        if (clock_mono_ms() < s->not_before_ms) continue;
         struct error err = {0};
-        if (!chain_identity(s->c, &s->chain_id, &s->emitters)) {
+        if (!chain_identity(s->c, &chain_id, &s->emitters)) {
             s->not_before_ms = INT64_MAX; // until the watcher says node_up
             continue;
         }
-        int rc = txtrack_round(s, &err);
-        if (rc == 0) rc = txprepare_round(s, &err);
+        int rc = run_any(s, &err);
         if (rc == ERR_STOPPED) continue; // the news of it are there, or about to be
-        if (rc < 0)
+        if (rc == ERR_BUSY)              // another node than before, behind it
+            s->not_before_ms = clock_mono_ms() + txsender_period_ms(s);
+        else if (rc < 0)
             failed(s, &err);
         else
             s->attempt = 0;

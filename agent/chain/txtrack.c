@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Signed transactions until they are mined. A round looks for the receipts of all that are due in
- * one HTTP request, tells of those found, and broadcasts the others in order of nonce. The verdict
- * "superseded" needs no node's message: the nonce is used and there is no receipt, said by one
- * answer, OVERTAKEN_POLLS times.
+ * Signed transactions until they are mined. A look asks, in one HTTP request, for the receipts of
+ * all attempts whose nonces the account has used, and whether the node still has what it was asked
+ * to keep; tx_step_of() then says what is next for each. A receipt is believed only where the
+ * account's nonce agrees with it, and a call is given up only where it says so several times.
  */
 #include <json-c/json.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "agent/chain/txsender_private.h"
@@ -14,354 +13,349 @@
 #include "agent/util/clock.h"
 #include "agent/util/fault.h"
 #include "agent/util/hex.h"
-#include "agent/util/jsonx.h"
 
 enum {
-    // The receipt's index may be written a moment after the account's nonce.
-    OVERTAKEN_POLLS = 3,
-    OVERTAKEN_WAIT_MS = 1000,
-    // Looks without a receipt before the node is asked whether it still has the transaction.
-    CHECK_POLLS = 10,
+    OVERTAKEN_WAIT_MS = 1000, // between looks for a receipt whose nonce is used
     RAW_HEX_MAX = 2 * TX_DATA_MAX + 16,
-    INPUT_MAX = TX_DATA_MAX,
-};
-
-/* A receipt that was found, on its way to tx_mined. */
-struct mined {
-    struct tx *tx;
-    struct chain_receipt receipt;
-    struct eth_events events;
-    int block_index, tx_index, call_index; // of the batches that complete it; -1: not asked
-    bool complete;
 };
 
 struct round {
-    struct tx *txs[TX_ROUND_MAX];
+    struct tx *txs[TX_ROUND_MAX]; // NULL: done with for this round
     size_t count;
-    struct mined mined[TX_ROUND_MAX];
+    int receipts[TX_ROUND_MAX]; // index of the first request for one
+    int checks[TX_ROUND_MAX];   // of eth_getTransactionByHash, or -1
+    struct tx *sends[TX_ROUND_MAX];
+    size_t send_count;
+    struct tx_mined mined[TX_ROUND_MAX];
     size_t mined_count;
 };
 
-static void warn_receipt(struct txsender *s, const struct tx *tx, const char *why)
-{
-    unsigned int more;
-    char hash[ETH_HASH_TEXT];
-    if (log_limit_ok(&s->receipt_limit, TX_WARN_EVERY_MS, &more))
-        log_warn("chain: receipt of %s, trying again (%u like it): %s",
-                 hex_encode(hash, tx->hash.b, sizeof(tx->hash.b)),
-                 more,
-                 why);
-}
-
 /* ---- looking ---- */
 
-enum { LOOK_NONCE, LOOK_FIRST };
-
-/* One or two requests for each; `checks` says where the second is. */
-static void add_look(struct txsender *s, const struct round *r, int checks[])
+static bool is_used(const struct txsender *s, const struct chain_attempt *attempt)
 {
-    char hash[ETH_HASH_TEXT];
+    return attempt->nonce < s->account.mined;
+}
+
+static int add_by_hash(struct txsender *s, const char *method, const struct eth_hash *hash)
+{
+    char text[ETH_HASH_TEXT];
+    return jsonrpc_add(s->batch, method, "[\"%s\"]", hex_encode(text, hash->b, sizeof(hash->b)));
+}
+
+static size_t requests_for(const struct txsender *s, const struct tx *tx)
+{
+    size_t n = tx->check;
+    for (size_t i = 0; i < tx->attempt_count; i++)
+        n += is_used(s, &tx->attempts[i]);
+    return n;
+}
+
+/* As many of the due ones as one HTTP request can ask for. */
+static void pick(struct txsender *s, struct round *r, long long now_ms)
+{
+    size_t requests = 0, n = 0;
+    r->count = txsender_due(&s->tracks, now_ms, r->txs);
+    r->send_count = r->mined_count = 0;
+    while (n < r->count && (requests += requests_for(s, r->txs[n])) <= TX_ROUND_REQUESTS_MAX)
+        n++;
+    r->count = n;
+}
+
+/* Returns false if there is nothing to ask. */
+static bool add_look(struct txsender *s, struct round *r)
+{
+    bool any = false;
     jsonrpc_batch_reset(s->batch);
-    chain_add_nonce(s->batch, s->c);
     for (size_t i = 0; i < r->count; i++) {
-        hex_encode(hash, r->txs[i]->hash.b, sizeof(r->txs[i]->hash.b));
-        jsonrpc_add(s->batch, "eth_getTransactionReceipt", "[\"%s\"]", hash);
+        const struct tx *tx = r->txs[i];
+        r->receipts[i] = r->checks[i] = -1;
+        for (size_t k = 0; k < tx->attempt_count; k++) {
+            if (!is_used(s, &tx->attempts[k])) continue;
+            int index = add_by_hash(s, "eth_getTransactionReceipt", &tx->attempts[k].hash);
+            if (r->receipts[i] < 0) r->receipts[i] = index;
+        }
+        if (tx->check)
+            r->checks[i] = add_by_hash(s, "eth_getTransactionByHash", &txsender_last(tx)->hash);
+        any = any || r->receipts[i] >= 0 || r->checks[i] >= 0;
     }
-    for (size_t i = 0; i < r->count; i++) {
-        checks[i] = -1;
-        if (r->txs[i]->state != TX_WAIT || !r->txs[i]->check) continue;
-        hex_encode(hash, r->txs[i]->hash.b, sizeof(r->txs[i]->hash.b));
-        checks[i] = jsonrpc_add(s->batch, "eth_getTransactionByHash", "[\"%s\"]", hash);
-    }
+    return any;
 }
 
-static int
-read_receipt(struct txsender *s, const struct json_object *o, struct mined *m, struct error *err)
-{
-    uint64_t status;
-    struct eth_hash hash;
-    struct json_object *logs;
-    int rc = eth_json_get_hash(o, "transactionHash", &hash, err);
-    if (rc < 0) return rc;
-    if (memcmp(&hash, &m->tx->hash, sizeof(hash)) != 0)
-        return error_set(err, ERR_PROTO, "it is of another transaction");
-    rc = eth_json_get_u64(o, "status", &status, err);
-    if (rc == 0) rc = eth_json_get_u64(o, "blockNumber", &m->receipt.block, err);
-    if (rc == 0) rc = eth_json_get_hash(o, "blockHash", &m->receipt.block_hash, err);
-    if (rc == 0) rc = jsonx_get_array(o, "logs", &logs, err);
-    if (rc == 0) rc = eth_events_add(&m->events, logs, &s->emitters, err);
-    if (rc < 0) return rc;
-    m->receipt.ok = status == 1;
-    m->receipt.revert_name = "";
-    return 0;
-}
+enum found { FOUND_NOTHING = 0, FOUND_RECEIPT, FOUND_TROUBLE };
 
-static void take_receipt(struct txsender *s, struct round *r, struct tx *tx, struct json_object *o)
+static enum found find_receipt(struct txsender *s, struct round *r, size_t i)
 {
-    struct error why = {0};
-    struct mined *m = &r->mined[r->mined_count];
-    *m = (struct mined){.tx = tx};
-    tx->overtaken = 0;
-    tx->due_ms = clock_mono_ms() + txsender_period_ms(s); // should the rest of it fail
-    if (read_receipt(s, o, m, &why) == 0) {
+    struct tx *tx = r->txs[i];
+    int index = r->receipts[i];
+    for (size_t k = 0; k < tx->attempt_count; k++) {
+        if (!is_used(s, &tx->attempts[k])) continue;
+        const struct jsonrpc_answer *a = jsonrpc_answer(s->batch, index++);
+        if (a->kind != JSONRPC_RESULT) { // no answer is no reason to broadcast or give up
+            txreceipt_warn(s, &tx->attempts[k].hash, a->message);
+            return FOUND_TROUBLE;
+        }
+        if (!a->result) continue;
+        if (!txreceipt_read(s, tx, &tx->attempts[k], a->result, &r->mined[r->mined_count]))
+            return FOUND_TROUBLE;
         r->mined_count++;
-        return;
+        return FOUND_RECEIPT;
     }
-    eth_events_free(&m->events);
-    warn_receipt(s, tx, why.text);
+    return FOUND_NOTHING;
 }
 
-static void supersede(struct txsender *s, struct tx *tx)
+/* Whether the node has it, if it was asked. Returns false if it did not say. */
+static bool read_check(struct txsender *s, struct tx *tx, int index)
 {
-    txsender_remove(s, &s->tracks, tx);
-    s->c->ops.tx_superseded(s->c->ctx, tx->id);
-    txsender_tx_free(tx);
-}
-
-/* No receipt. Returns false if the transaction is gone: superseded. */
-static bool not_mined(struct txsender *s, struct tx *tx, uint64_t nonce, int check)
-{
-    if (nonce > tx->nonce) {
-        tx->due_ms = clock_mono_ms() + OVERTAKEN_WAIT_MS;
-        if (++tx->overtaken < OVERTAKEN_POLLS) return true;
-        supersede(s, tx);
-        return false;
-    }
-    tx->overtaken = 0;
-    if (tx->state == TX_LOOK) tx->state = TX_SEND;
-    if (tx->state == TX_SEND) return true;
-
-    tx->due_ms = clock_mono_ms() + txsender_period_ms(s);
-    if (++tx->polls % CHECK_POLLS == 0) tx->check = true;
-    if (check < 0) return true;
-    const struct jsonrpc_answer *a = jsonrpc_answer(s->batch, check);
-    if (a->kind != JSONRPC_RESULT) return true; // asked again at the next look
+    tx->known = TX_KNOWN_UNASKED;
+    if (index < 0) return true;
+    const struct jsonrpc_answer *a = jsonrpc_answer(s->batch, index);
+    if (a->kind != JSONRPC_RESULT) return false;
     tx->check = false;
-    if (!a->result) tx->state = TX_SEND; // the node forgot it
+    tx->looks = 0;
+    tx->known = a->result ? TX_KNOWN_YES : TX_KNOWN_NO;
     return true;
 }
 
-static int look(struct txsender *s, struct round *r, struct error *err)
+/* ---- what is next ---- */
+
+static struct tx_view view_of(const struct txsender *s, const struct tx *tx, long long now)
 {
-    uint64_t nonce;
-    int checks[TX_ROUND_MAX];
-    add_look(s, r, checks);
-    int rc = pool_perform(s->rpc, s->batch, err);
-    if (rc == 0) rc = chain_result_u64(s->batch, LOOK_NONCE, &nonce, err);
-    if (rc < 0) return rc;
-    for (size_t i = 0; i < r->count; i++) {
-        struct tx *tx = r->txs[i];
-        const struct jsonrpc_answer *a = jsonrpc_answer(s->batch, LOOK_FIRST + (int)i);
-        if (a->kind != JSONRPC_RESULT) { // no answer is no reason to broadcast or give up
-            txsender_put_off(s, tx);
-            warn_receipt(s, tx, a->message);
-            r->txs[i] = NULL;
-        } else if (a->result) {
-            take_receipt(s, r, tx, a->result);
-            r->txs[i] = NULL;
-        } else if (!not_mined(s, tx, nonce, checks[i])) {
-            r->txs[i] = NULL;
-        }
+    const struct chain_account *a = &s->account;
+    uint64_t nonce = txsender_last(tx)->nonce;
+    uint64_t since_head = tx->since_head;
+    long long since_ms = tx->since_ms;
+    if (nonce == a->mined && s->line_ms > since_ms) { // it waited for its turn until then
+        since_head = s->line_head;
+        since_ms = s->line_ms;
     }
-    return 0;
+    const struct tx_line line = {.mined = a->mined, .pending = a->pending};
+    uint64_t blocks = tx->since_ms && a->head > since_head ? a->head - since_head : 0;
+    return (struct tx_view){.answer = tx->answer,
+                            .nonce_used = tx->nonce_used,
+                            .looks = tx->looks,
+                            .known = tx->known,
+                            .next = nonce == a->mined,
+                            .out_of_line = tx_is_out_of_line(&line, nonce),
+                            .priced_out = fee_is_priced_out(&tx->fees, &a->market),
+                            .blocks = blocks,
+                            .idle_ms = tx->since_ms && blocks == 0 ? now - since_ms : 0,
+                            .bump_after = s->c->options.bump_after};
+}
+
+static void give_up(struct txsender *s, struct tx *tx)
+{
+    const char *why = tx->nonce_used ? "another transaction of this account took its nonce"
+                      : tx->answer == TX_ANSWER_BAD
+                          ? "no node takes it as it is"
+                          : "its nonce is far above what the account has used";
+    struct eth_hash hash = txsender_last(tx)->hash;
+    txsender_remove(s, &s->tracks, tx);
+    s->c->ops.tx_void(s->c->ctx, tx->id, &hash, why);
+    txsender_tx_free(tx);
+}
+
+/* It stays as it is for now. */
+static void keep_waiting(struct txsender *s, struct tx *tx, long long now)
+{
+    char hash[ETH_HASH_TEXT], fee[U256_DEC_TEXT];
+    unsigned int more;
+    if (log_limit_ok(&s->cap_limit, TX_WARN_EVERY_MS, &more))
+        log_warn("chain: transaction %s, nonce %llu, is not mined at %s wei a gas, and "
+                 "--eth.max-fee-per-gas or --eth.max-priority-fee-per-gas do not let it offer 1/8 "
+                 "more: it waits (%u like it)",
+                 hex_encode(hash, txsender_last(tx)->hash.b, sizeof(txsender_last(tx)->hash.b)),
+                 (unsigned long long)txsender_last(tx)->nonce,
+                 u256_format_dec(fee, tx->fees.max_fee_per_gas),
+                 more);
+    if (tx->answer == TX_ANSWER_FEE_LOW) {
+        tx->answer = TX_ANSWER_NONE; // the node may ask less by then
+        txsender_put_off(s, tx);
+        return;
+    }
+    tx->since_head = s->account.head;
+    tx->since_ms = now;
+    tx->due_ms = now + txsender_period_ms(s);
+}
+
+static void raise_fees(struct txsender *s, struct tx *tx, long long now)
+{
+    struct chain_fees fees;
+    tx->due_ms = now + txsender_period_ms(s);
+    if (tx->replacing) return;
+    if (tx->attempt_count == CHAIN_ATTEMPTS_MAX ||
+        fee_raise(&tx->fees, &s->account.market, &s->c->options.caps, &fees) < 0) {
+        keep_waiting(s, tx, now);
+        return;
+    }
+    tx->replacing = true;
+    s->c->ops.tx_stuck(s->c->ctx, tx->id, &txsender_last(tx)->hash, &fees);
+}
+
+static void act(struct txsender *s, struct round *r, struct tx *tx, long long now)
+{
+    const struct tx_view v = view_of(s, tx, now);
+    switch (tx_step_of(&v)) {
+    case TX_STEP_WAIT:
+        tx->due_ms = now + (tx->nonce_used ? OVERTAKEN_WAIT_MS : txsender_period_ms(s));
+        break;
+    case TX_STEP_CHECK:
+        tx->check = true; // and it is due still
+        break;
+    case TX_STEP_SEND:
+        r->sends[r->send_count++] = tx;
+        break;
+    case TX_STEP_RAISE:
+        raise_fees(s, tx, now);
+        break;
+    case TX_STEP_VOID:
+        give_up(s, tx);
+        break;
+    }
+}
+
+static void settle(struct txsender *s, struct round *r, size_t i, long long now)
+{
+    struct tx *tx = r->txs[i];
+    bool used = is_used(s, txsender_last(tx));
+    switch (find_receipt(s, r, i)) {
+    case FOUND_RECEIPT:
+        tx->due_ms = now + txsender_period_ms(s); // should the rest of it fail
+        return;
+    case FOUND_TROUBLE:
+        txsender_put_off(s, tx);
+        return;
+    case FOUND_NOTHING:
+        break;
+    }
+    if (used != tx->nonce_used) tx->looks = 0;
+    tx->nonce_used = used;
+    tx->looks++;
+    if (read_check(s, tx, r->checks[i]))
+        act(s, r, tx, now);
+    else
+        txsender_put_off(s, tx); // and asked again
+}
+
+static int look(struct txsender *s, struct round *r, long long now, struct error *err)
+{
+    int rc = 0;
+    if (add_look(s, r)) rc = pool_perform(s->rpc, s->batch, err);
+    for (size_t i = 0; i < r->count && rc == 0; i++)
+        settle(s, r, i, now);
+    return rc;
 }
 
 /* ---- broadcasting ---- */
 
-static bool says(const char *message, const char *const texts[])
+static void warn_refused(struct txsender *s, const struct tx *tx, const char *message)
 {
-    for (size_t i = 0; texts[i]; i++)
-        if (strcasestr(message, texts[i])) return true;
-    return false;
-}
-
-static void sent(struct tx *tx)
-{
-    tx->state = TX_WAIT;
-    tx->attempt = 0;
-    tx->polls = 0;
-    tx->check = false;
-}
-
-/* Errors of a broadcast are words, different for each node. */
-static void read_sent(struct txsender *s, struct tx *tx, const struct jsonrpc_answer *a)
-{
-    static const char *const have[] = {
-        "already known", "known transaction", "already imported", "already in mempool", NULL};
-    static const char *const used[] = {"nonce too low", "nonce is too low", "oldnonce", NULL};
     char hash[ETH_HASH_TEXT];
     unsigned int more;
-
-    tx->due_ms = clock_mono_ms() + txsender_period_ms(s);
-    // A used nonce: the next looks tell whether it was by this one.
-    if (a->kind == JSONRPC_RESULT || says(a->message, have) || says(a->message, used)) {
-        sent(tx);
-        return;
-    }
-    txsender_put_off(s, tx);
+    const struct chain_attempt *last = txsender_last(tx);
     if (log_limit_ok(&s->send_limit, TX_WARN_EVERY_MS, &more))
         log_warn("chain: the node does not take transaction %s, nonce %llu, trying again "
                  "(%u like it): %s",
-                 hex_encode(hash, tx->hash.b, sizeof(tx->hash.b)),
-                 (unsigned long long)tx->nonce,
+                 hex_encode(hash, last->hash.b, sizeof(last->hash.b)),
+                 (unsigned long long)last->nonce,
                  more,
-                 a->message);
+                 message);
 }
 
-static int add_send(struct txsender *s, const struct tx *tx)
+static void read_sent(struct txsender *s, struct tx *tx, const struct jsonrpc_answer *a)
+{
+    long long now = clock_mono_ms();
+    tx->answer = tx_answer_of(a->kind == JSONRPC_RESULT ? NULL : a->message);
+    tx->looks = 0;
+    tx->due_ms = now + txsender_period_ms(s);
+    switch (tx->answer) {
+    case TX_ANSWER_TAKEN:
+        s->broke = false;
+        tx->attempt = 0;
+        break;
+    case TX_ANSWER_NONCE_USED: // by this one, perhaps
+    case TX_ANSWER_OCCUPIED:
+        s->want_survey = true;
+        break;
+    case TX_ANSWER_BAD:
+        warn_refused(s, tx, a->message);
+        tx->due_ms = 0;
+        return;
+    case TX_ANSWER_NO_FUNDS:
+        s->broke = true;
+        txsender_put_off(s, tx);
+        warn_refused(s, tx, a->message);
+        return;
+    case TX_ANSWER_FEE_LOW:
+        s->want_survey = true;
+        txsender_put_off(s, tx);
+        return;
+    case TX_ANSWER_NONE:
+    case TX_ANSWER_NONCE_AHEAD:
+    case TX_ANSWER_LATER:
+        txsender_put_off(s, tx);
+        warn_refused(s, tx, a->message);
+        return;
+    }
+    if (tx->since_ms) return;
+    tx->since_ms = now;
+    tx->since_head = s->account.head;
+}
+
+static void add_send(struct txsender *s, const struct tx *tx)
 {
     struct buf hex = BUF_INIT(RAW_HEX_MAX);
     uint8_t *at = buf_reserve(&hex, 2 * tx->len + 3);
-    if (!at) {
+    if (at)
+        jsonrpc_add(s->batch,
+                    "eth_sendRawTransaction",
+                    "[\"%s\"]",
+                    hex_encode((char *)at, tx->data, tx->len));
+    else
         jsonrpc_fail(s->batch, buf_error(&hex));
-        return -1;
-    }
-    int index = jsonrpc_add(
-        s->batch, "eth_sendRawTransaction", "[\"%s\"]", hex_encode((char *)at, tx->data, tx->len));
     buf_free(&hex);
-    return index;
 }
 
-static int send_all(struct txsender *s, const struct round *r, struct error *err)
+/* The lowest one that no node has taken. */
+static bool is_first_in_line(const struct txsender *s, const struct tx *tx)
 {
-    struct tx *out[TX_ROUND_MAX];
-    size_t n = 0;
-    jsonrpc_batch_reset(s->batch);
-    for (size_t i = 0; i < r->count; i++) {
-        struct tx *tx = r->txs[i];
-        if (!tx || tx->state != TX_SEND || tx->overtaken > 0) continue;
-        add_send(s, tx);
-        out[n++] = tx;
+    for (size_t i = 0; i < s->tracks.count && s->tracks.items[i] != tx; i++) {
+        enum tx_answer a = s->tracks.items[i]->answer;
+        if (a == TX_ANSWER_NONE || a == TX_ANSWER_NO_FUNDS) return false;
     }
+    return true;
+}
+
+/* While there is no money the first one finds out when there is some; the others wait for it. */
+static size_t hold_back(struct txsender *s, struct round *r)
+{
+    if (!s->broke || r->send_count == 0) return r->send_count;
+    bool first = is_first_in_line(s, r->sends[0]);
+    for (size_t i = first; i < r->send_count; i++)
+        txsender_put_off(s, r->sends[i]);
+    return first;
+}
+
+static int send_all(struct txsender *s, struct round *r, struct error *err)
+{
+    size_t n = hold_back(s, r);
     if (n == 0) return 0;
+    jsonrpc_batch_reset(s->batch);
+    for (size_t i = 0; i < n; i++)
+        add_send(s, r->sends[i]);
     fault_point(FAULT_BROADCAST_BEFORE);
     int rc = pool_perform(s->rpc, s->batch, err);
     fault_point(FAULT_BROADCAST_AFTER);
     for (size_t i = 0; i < n && rc == 0; i++)
-        read_sent(s, out[i], jsonrpc_answer(s->batch, (int)i));
+        read_sent(s, r->sends[i], jsonrpc_answer(s->batch, (int)i));
     return rc;
 }
 
-/* ---- what a receipt does not say ---- */
-
-static void read_block(struct txsender *s, struct mined *m)
+static int round_run(struct txsender *s, struct round *r, long long now, struct error *err)
 {
-    uint64_t time_s;
-    struct json_object *block;
-    struct error why = {0};
-    int rc = jsonrpc_result(s->batch, m->block_index, &block, &why);
-    // null: reorganised away since; the next look sees what became of it.
-    if (rc == 0 && !block) rc = error_set(&why, ERR_NOTFOUND, "its block is gone");
-    if (rc == 0) rc = eth_json_get_u64(block, "timestamp", &time_s, &why);
-    if (rc < 0 || time_s > INT64_MAX) {
-        warn_receipt(s, m->tx, why.text);
-        return;
-    }
-    m->receipt.block_time_s = (int64_t)time_s;
-    m->complete = true;
-}
-
-static int ask_blocks(struct txsender *s, struct round *r, struct error *err)
-{
-    char hash[ETH_HASH_TEXT];
-    jsonrpc_batch_reset(s->batch);
-    for (size_t i = 0; i < r->mined_count; i++) {
-        struct mined *m = &r->mined[i];
-        hex_encode(hash, m->receipt.block_hash.b, sizeof(m->receipt.block_hash.b));
-        m->block_index = jsonrpc_add(s->batch, "eth_getBlockByHash", "[\"%s\",false]", hash);
-        m->tx_index = m->call_index = -1;
-        if (m->receipt.ok) continue;
-        hex_encode(hash, m->tx->hash.b, sizeof(m->tx->hash.b));
-        m->tx_index = jsonrpc_add(s->batch, "eth_getTransactionByHash", "[\"%s\"]", hash);
-    }
-    int rc = pool_perform(s->rpc, s->batch, err);
-    for (size_t i = 0; i < r->mined_count && rc == 0; i++)
-        read_block(s, &r->mined[i]);
-    return rc;
-}
-
-/* The same call as the reverted transaction `o`, on the state of its block. */
-static int add_replay(struct txsender *s, struct mined *m, struct json_object *o)
-{
-    struct eth_address to;
-    char rest[64];
-    struct buf input = BUF_INIT(INPUT_MAX);
-    int rc = eth_json_get_address(o, "to", &to, NULL);
-    if (rc == 0) rc = eth_json_bytes(jsonx_find(o, "input"), "input", &input, NULL);
-    if (rc == 0) {
-        (void)snprintf(rest, sizeof(rest), ",\"0x%llx\"", (unsigned long long)m->receipt.block);
-        rc = chain_add_call(s->second, "eth_call", s->c, &to, input.data, input.len, rest);
-    }
-    buf_free(&input);
-    return rc;
-}
-
-static void read_replay(struct txsender *s, struct mined *m)
-{
-    struct chain_receipt *r = &m->receipt;
-    const struct jsonrpc_answer *a = jsonrpc_answer(s->second, m->call_index);
-    if (a->kind == JSONRPC_REVERTED) {
-        r->revert_name = contract_revert_text(a->data, a->data_len, r->revert, sizeof(r->revert));
-        if (a->data_len == 0 && a->message[0])
-            (void)snprintf(r->revert, sizeof(r->revert), "%s", a->message);
-    } else if (a->kind == JSONRPC_RESULT) {
-        (void)snprintf(r->revert,
-                       sizeof(r->revert),
-                       "it failed, a replay after its block does not: out of gas, or the state "
-                       "changed within the block");
-    } else {
-        (void)snprintf(r->revert, sizeof(r->revert), "no reason to be had: %s", a->message);
-    }
-}
-
-static int ask_reasons(struct txsender *s, struct round *r, struct error *err)
-{
-    bool any = false;
-    jsonrpc_batch_reset(s->second);
-    for (size_t i = 0; i < r->mined_count; i++) {
-        struct mined *m = &r->mined[i];
-        if (m->receipt.ok || !m->complete) continue;
-        (void)snprintf(m->receipt.revert,
-                       sizeof(m->receipt.revert),
-                       "no reason to be had: the node does not give the transaction");
-        const struct jsonrpc_answer *a = jsonrpc_answer(s->batch, m->tx_index);
-        if (a->kind != JSONRPC_RESULT) continue;
-        m->call_index = add_replay(s, m, a->result);
-        any = any || m->call_index >= 0;
-    }
-    int rc = any ? pool_perform(s->rpc, s->second, err) : 0;
-    for (size_t i = 0; i < r->mined_count && rc == 0; i++)
-        if (r->mined[i].call_index >= 0) read_replay(s, &r->mined[i]);
-    return rc;
-}
-
-static void tell(struct txsender *s, struct mined *m)
-{
-    m->receipt.events = m->events.list;
-    m->receipt.event_count = m->events.count;
-    txsender_remove(s, &s->tracks, m->tx);
-    fault_point(FAULT_RECEIPT_BEFORE);
-    s->c->ops.tx_mined(s->c->ctx, m->tx->id, &m->receipt);
-    fault_point(FAULT_RECEIPT_AFTER);
-    txsender_tx_free(m->tx);
-}
-
-static int tell_all(struct txsender *s, struct round *r, struct error *err)
-{
-    if (r->mined_count == 0) return 0;
-    int rc = ask_blocks(s, r, err);
-    if (rc == 0) rc = ask_reasons(s, r, err);
-    for (size_t i = 0; i < r->mined_count && rc == 0; i++)
-        if (r->mined[i].complete) tell(s, &r->mined[i]);
-    return rc;
-}
-
-static int round_run(struct txsender *s, struct round *r, struct error *err)
-{
-    r->mined_count = 0;
-    int rc = look(s, r, err);
+    int rc = look(s, r, now, err);
     if (rc == 0) rc = send_all(s, r, err); // first: what is mined can wait, what is not cannot
-    if (rc == 0) rc = tell_all(s, r, err);
+    if (rc == 0) return txreceipt_tell(s, r->mined, r->mined_count, err);
     for (size_t i = 0; i < r->mined_count; i++)
         eth_events_free(&r->mined[i].events);
     return rc;
@@ -370,9 +364,11 @@ static int round_run(struct txsender *s, struct round *r, struct error *err)
 int txtrack_round(struct txsender *s, struct error *err)
 {
     struct round r;
-    long long now_ms = clock_mono_ms();
+    long long now = clock_mono_ms();
     int rc = 0;
-    while (rc == 0 && (r.count = txsender_due(&s->tracks, now_ms, r.txs)) > 0)
-        rc = round_run(s, &r, err);
+    do {
+        pick(s, &r, now);
+        if (r.count > 0) rc = round_run(s, &r, now, err);
+    } while (rc == 0 && r.count > 0);
     return rc;
 }

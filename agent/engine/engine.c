@@ -79,11 +79,6 @@ static void load_job(void *ctx, const struct job *row)
     if (engine_job_before_slurm(j)) engine_survey_inherit(j);
 }
 
-static void load_tx(void *ctx, const struct tx *row)
-{
-    engine_outbox_load(ctx, row);
-}
-
 /* A report that is marked as pending without its row would be awaited for ever. */
 static void check_reports(struct engine *e, struct live_job *j)
 {
@@ -116,8 +111,9 @@ static void load_cursor(struct engine *e)
 static int load(struct engine *e, struct error *err)
 {
     size_t unreadable = 0;
-    int rc = store_txs_open(e->o.store, load_tx, e);
-    if (rc < 0) return error_set(err, rc, "store: a transaction cannot be read");
+    int rc = engine_inflight_load(e, err);
+    if (rc == 0) rc = engine_purse_load(e, err);
+    if (rc < 0) return rc;
     rc = store_jobs_open(e->o.store, load_job, e, &unreadable);
     if (rc < 0) return error_set(err, rc, "store: jobs cannot be read");
     if (e->out_of_memory) return error_set(err, ERR_NOMEM, "store: out of memory");
@@ -150,6 +146,7 @@ struct engine *engine_new(const struct engine_options *options, struct error *er
     }
     e->o = *options;
     e->last_action = &e->actions;
+    e->last_tx = &e->txs;
     e->mailbox = mailbox_new(MAIL_MAX, err);
     if (!e->mailbox || bind_store(e, err) < 0 || load(e, err) < 0) return engine_destroy(e);
     if (e->job_count) log_info("taking up %zu jobs from the store", e->job_count);
@@ -161,9 +158,7 @@ int engine_start(struct engine *e, struct error *err)
     e->workers = workers_new(e->o.workers, err);
     if (!e->workers) return ERR_NOMEM;
     e->chain = chain_start(&e->o.chain, &engine_chain_ops, e, err);
-    if (!e->chain) return ERR_NOMEM;
-    engine_outbox_resume(e);
-    return 0;
+    return e->chain ? 0 : ERR_NOMEM;
 }
 
 typedef void mail_fn(struct engine *e, struct mail *m);
@@ -177,7 +172,9 @@ static mail_fn *const handlers[MAIL_KIND_COUNT] = {
     [MAIL_TX_PREPARED] = engine_on_tx_prepared,
     [MAIL_TX_REJECTED] = engine_on_tx_rejected,
     [MAIL_TX_MINED] = engine_on_tx_mined,
-    [MAIL_TX_SUPERSEDED] = engine_on_tx_superseded,
+    [MAIL_TX_STUCK] = engine_on_tx_stuck,
+    [MAIL_TX_VOID] = engine_on_tx_void,
+    [MAIL_ACCOUNT] = engine_on_account,
     [MAIL_PLUGIN_EVENT] = engine_on_plugin_event,
     [MAIL_JOB_TASK] = engine_on_job_task,
     [MAIL_SLURM_TASK] = engine_on_slurm_task,
@@ -219,7 +216,9 @@ static void tell_status(struct engine *e)
                    sizeof(text),
                    "%zu jobs in hand; chain %s; Slurm %s%s",
                    e->job_count,
-                   e->chain_up ? "ok" : "unreachable: reports wait",
+                   !e->chain_up                 ? "unreachable: reports wait"
+                   : e->purse.state != PURSE_OK ? "ok, but no money for new claims"
+                                                : "ok",
                    e->slurm_up ? "ok" : "unreachable: no new claims",
                    e->slurm_up ? way : "");
     if (!e->o.status || strcmp(text, e->status) == 0) return;
@@ -242,7 +241,9 @@ static void pass_turn(unsigned int kinds, bool committed)
         [MAIL_TX_PREPARED] = TURN(TX_PREPARED),
         [MAIL_TX_REJECTED] = TURN(TX_REJECTED),
         [MAIL_TX_MINED] = TURN(TX_MINED),
-        [MAIL_TX_SUPERSEDED] = TURN(TX_SUPERSEDED),
+        [MAIL_TX_STUCK] = TURN(TX_STUCK),
+        [MAIL_TX_VOID] = TURN(TX_VOID),
+        [MAIL_ACCOUNT] = TURN(ACCOUNT),
         [MAIL_PLUGIN_EVENT] = TURN(PLUGIN_EVENT),
         [MAIL_JOB_TASK] = TURN(JOB_TASK),
         [MAIL_SLURM_TASK] = TURN(SLURM_TASK),
@@ -267,6 +268,7 @@ static int turn(struct engine *e, struct mail *mail, struct error *err)
         mail_free(m);
     }
     engine_jobs_pursue(e);
+    engine_inflight_pursue(e);
     engine_slurm_ask(e);
     engine_survey_ask(e);
     prune(e);
@@ -290,6 +292,8 @@ static int poll_timeout(const struct engine *e)
     long long survey = engine_survey_next_ms(e);
     if (slurm < next) next = slurm;
     if (survey < next) next = survey;
+    long long tx = engine_inflight_next_ms(e);
+    if (tx < next) next = tx;
     if (e->prune_at_ms < next) next = e->prune_at_ms;
     long long left = next - clock_mono_ms();
     return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;

@@ -38,6 +38,8 @@ struct engine_options { // all borrowed until engine_destroy()
     unsigned int workers;
     unsigned int claim_batch;      // claims under way at most
     unsigned int max_jobs;         // jobs in flight at most
+    struct u256 min_balance;       // wei: with less no job is claimed
+    struct u256 max_spend_per_day; // wei: when it is spent no job is claimed; 0: no limit
     long long query_interval_ms;   // between two queries of Slurm
     long long slurm_timeout_ms;    // of one operation
     long long customer_timeout_ms; // of one fetch, its retries included

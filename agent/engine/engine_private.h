@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "agent/chain/blocks.h"
+#include "agent/chain/txpolicy.h"
 #include "agent/engine/engine.h"
 #include "agent/engine/fsm.h"
 #include "agent/engine/mailbox.h"
@@ -40,10 +41,16 @@ struct live_job {
     long long doubt_since_ms;
 };
 
+/* A call that is not mined yet. */
 struct live_tx {
     struct tx row;
-    struct live_tx *next;
-    bool waiting; // the sender had no room for it: again at the next poll
+    struct live_tx *next;                              // in the order in which they were wanted
+    bool handed;                                       // to the sender, as far as it is
+    unsigned int setbacks;                             // in a row: made anew, or not to be signed
+    long long retry_at_ms;                             // not before; 0 = at once
+    struct tx_attempt last;                            // SIGNED: what is sent
+    struct chain_attempt attempts[CHAIN_ATTEMPTS_MAX]; // the last one last
+    size_t attempt_count;
 };
 
 /* What is done once the turn is committed. */
@@ -77,7 +84,7 @@ struct engine {
 
     struct live_job *jobs[JOB_BUCKETS];
     size_t job_count;
-    struct live_tx *txs;
+    struct live_tx *txs, **last_tx;
     struct action *actions, **last_action;
     bool out_of_memory; // a turn could not be completed: it must not be committed
 
@@ -86,7 +93,22 @@ struct engine {
     struct chain_ready ready;
     struct chain_poll poll;
     struct chain_block blocks[BLOCKS_MAX];           // of the store, for chain_start()
+    bool account_known;
+    struct chain_account account;
+    uint64_t nonces_told; // nonces below it that are not ours were told of
+    struct {              // nonce that ours wait for, if nobody has taken it; since when
+        enum tx_gap kind;
+        uint64_t nonce, head;
+        long long at_ms;
+    } gap;
+    struct {
+        enum purse_state state, told;
+        struct u256 spent; // on that day, a number of days since the epoch, UTC
+        int64_t day;
+        struct log_limit limit;
+    } purse;
     long long claims_paused_until_ms[TX_KIND_COUNT]; // of the claiming kinds
+    uint64_t claimed_block; // of the last claim: the queue lengths of a block before it are old
 
     /* Slurm as last seen. */
     bool slurm_up, slurm_known;
@@ -96,7 +118,7 @@ struct engine {
     struct survey survey;
     char status[128]; // as last told
     long long prune_at_ms;
-    struct log_limit claim_limit, slurm_limit, event_limit;
+    struct log_limit claim_limit, slurm_limit, event_limit, sign_limit;
 };
 
 /* Messages: what kind of mail this is. */
@@ -109,7 +131,9 @@ enum mail_kind {
     MAIL_TX_PREPARED,
     MAIL_TX_REJECTED,
     MAIL_TX_MINED,
-    MAIL_TX_SUPERSEDED,
+    MAIL_TX_STUCK,
+    MAIL_TX_VOID,
+    MAIL_ACCOUNT,
     MAIL_PLUGIN_EVENT,
     MAIL_JOB_TASK,
     MAIL_SLURM_TASK,
@@ -155,19 +179,35 @@ void engine_job_set_end(struct job *job,
                         uint32_t wait_status,
                         uint64_t duration_s);
 
-/* outbox.c: transactions. */
-void engine_outbox_load(struct engine *e, const struct tx *row);
+/* outbox.c: what is to be said to the contract, and what came of it. */
 void engine_outbox_free(struct engine *e);
-void engine_outbox_resume(struct engine *e); // hand everything open to the sender
-void engine_outbox_retry(struct engine *e);  // and what it had no room for
-void engine_outbox_claim(struct engine *e);  // as many claims as the queue and the limits allow
+void engine_outbox_claim(struct engine *e); // as many claims as the queue and the limits allow
 void engine_outbox_report(struct engine *e, struct live_job *j);
+size_t engine_outbox_claims(const struct engine *e); // under way, of jobs
 bool engine_outbox_has_hash(const struct engine *e, const struct eth_hash *tx);
 bool engine_outbox_has_job(const struct engine *e, const char *job, enum tx_kind kind);
-void engine_on_tx_prepared(struct engine *e, struct mail *m);
+struct live_tx *engine_tx_find(struct engine *e, uint64_t id);
+struct live_tx *engine_tx_add(struct engine *e, const struct tx *row);
+/* Store a call that is to be made once, as its key says; ERR_EXISTS if that is under way. */
+int engine_tx_want(struct engine *e, struct tx *row, bool again);
+void engine_tx_close(struct engine *e, struct live_tx *t, enum tx_state state, const char *reason);
 void engine_on_tx_rejected(struct engine *e, struct mail *m);
 void engine_on_tx_mined(struct engine *e, struct mail *m);
-void engine_on_tx_superseded(struct engine *e, struct mail *m);
+
+/* inflight.c: nonces, signatures, and what the sender has in hand. */
+int engine_inflight_load(struct engine *e, struct error *err);
+void engine_inflight_pursue(struct engine *e); // hand over what may be in flight
+long long engine_inflight_next_ms(const struct engine *e);
+void engine_on_account(struct engine *e, struct mail *m);
+void engine_on_tx_prepared(struct engine *e, struct mail *m);
+void engine_on_tx_stuck(struct engine *e, struct mail *m);
+void engine_on_tx_void(struct engine *e, struct mail *m);
+
+/* purse.c: balance and spending. */
+int engine_purse_load(struct engine *e, struct error *err);
+void engine_purse_pay(struct engine *e, struct u256 cost);
+void engine_purse_look(struct engine *e); // the account or the jobs have changed
+bool engine_purse_allows_jobs(const struct engine *e);
 
 /* from_chain.c */
 extern const struct chain_ops engine_chain_ops;
@@ -188,7 +228,10 @@ struct job engine_job_of_claim(const struct eth_hash *id,
 struct tx_mail {
     struct mail mail;
     uint64_t id;
-    struct chain_fees fees;            // PREPARED
+    struct chain_fees fees;            // PREPARED, STUCK
+    struct eth_hash hash;              // MINED, STUCK, VOID: the attempt
+    const char *why;                   // VOID; static
+    struct u256 cost;                  // MINED
     const char *revert_name;           // REJECTED, MINED and reverted
     char revert[CHAIN_ERROR_TEXT_MAX]; // "
     bool ok;                           // MINED
@@ -196,6 +239,11 @@ struct tx_mail {
     int64_t block_time_s;
     struct chain_event *events; // owned
     size_t event_count;
+};
+
+struct account_mail {
+    struct mail mail;
+    struct chain_account account;
 };
 
 /* from_slurm.c */

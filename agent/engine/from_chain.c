@@ -128,6 +128,8 @@ static void on_tx_rejected(void *ctx, uint64_t id, const char *revert_name, cons
 static void on_tx_mined(void *ctx, uint64_t id, const struct chain_receipt *r)
 {
     struct tx_mail *m = new_tx_mail(id, MAIL_TX_MINED);
+    m->hash = r->tx;
+    m->cost = r->cost;
     m->ok = r->ok;
     m->block = r->block;
     m->block_time_s = r->block_time_s;
@@ -146,9 +148,28 @@ static void on_tx_mined(void *ctx, uint64_t id, const struct chain_receipt *r)
     engine_post(ctx, &m->mail);
 }
 
-static void on_tx_superseded(void *ctx, uint64_t id)
+static void
+on_tx_stuck(void *ctx, uint64_t id, const struct eth_hash *hash, const struct chain_fees *fees)
 {
-    engine_post(ctx, &new_tx_mail(id, MAIL_TX_SUPERSEDED)->mail);
+    struct tx_mail *m = new_tx_mail(id, MAIL_TX_STUCK);
+    m->hash = *hash;
+    m->fees = *fees;
+    engine_post(ctx, &m->mail);
+}
+
+static void on_tx_void(void *ctx, uint64_t id, const struct eth_hash *hash, const char *why)
+{
+    struct tx_mail *m = new_tx_mail(id, MAIL_TX_VOID);
+    m->hash = *hash;
+    m->why = why;
+    engine_post(ctx, &m->mail);
+}
+
+static void on_account(void *ctx, const struct chain_account *account)
+{
+    struct account_mail *m = new_mail(sizeof(*m), MAIL_ACCOUNT);
+    m->account = *account;
+    engine_post(ctx, &m->mail);
 }
 
 const struct chain_ops engine_chain_ops = {
@@ -160,7 +181,9 @@ const struct chain_ops engine_chain_ops = {
     .tx_prepared = on_tx_prepared,
     .tx_rejected = on_tx_rejected,
     .tx_mined = on_tx_mined,
-    .tx_superseded = on_tx_superseded,
+    .tx_stuck = on_tx_stuck,
+    .tx_void = on_tx_void,
+    .account = on_account,
 };
 
 /* ---- on the engine's thread ---- */
@@ -182,16 +205,13 @@ void engine_on_chain_ready(struct engine *e, struct mail *m)
              r->chain_id,
              r->nonce);
     e->chain_up = true;
-    uint64_t nonce = e->ready.nonce > r->nonce ? e->ready.nonce : r->nonce;
     e->ready = *r;
-    e->ready.nonce = nonce;
     engine_survey_all(e);
 }
 
 void engine_on_chain_poll(struct engine *e, struct mail *m)
 {
     e->poll = ((const struct poll_mail *)m)->poll;
-    engine_outbox_retry(e);
     if (e->chain_up) engine_outbox_claim(e);
 }
 
@@ -217,6 +237,7 @@ void engine_on_chain_logs(struct engine *e, struct mail *m)
 void engine_on_chain_reorg(struct engine *e, struct mail *m)
 {
     uint64_t fork = ((const struct reorg_mail *)m)->fork;
+    e->claimed_block = 0;
     (void)store_blocks_cut(e->o.store, fork);
     (void)store_meta_put_u64(e->o.store, "cursor", fork);
     engine_survey_all(e); // what was reported may be undone

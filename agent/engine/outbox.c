@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Transactions. A call is decided and stored (WANTED) with the event that led to it; the sender
- * asks for gas and fees; then nonce, signed bytes and hash are stored in one commit (SIGNED), and
- * from there on only these bytes are sent. A call that the contract would revert never takes a
- * nonce. The next nonce follows from what is mined and what is ours in flight: there is no counter
- * to drift.
+ * What is to be said to the contract: claims and reports, and what its verdicts mean. A call is
+ * decided and stored (WANTED) with the event that led to it, under a key that says what it is to do
+ * once. How it gets its nonce and into a block is inflight.c's.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,7 +11,6 @@
 
 #include "agent/engine/engine_private.h"
 #include "agent/util/clock.h"
-#include "agent/util/fault.h"
 #include "agent/util/hex.h"
 
 enum {
@@ -23,11 +20,21 @@ enum {
     BILLING_SLACK_MIN = 15,       // billDurationDeltaMinute (protocol.md C.5)
 };
 
-static struct live_tx *find(struct engine *e, uint64_t id)
+struct live_tx *engine_tx_find(struct engine *e, uint64_t id)
 {
     struct live_tx *t = e->txs;
     while (t && t->row.id != id)
         t = t->next;
+    return t;
+}
+
+struct live_tx *engine_tx_add(struct engine *e, const struct tx *row)
+{
+    struct live_tx *t = engine_alloc(e, sizeof(*t));
+    if (!t) return NULL;
+    t->row = *row;
+    *e->last_tx = t;
+    e->last_tx = &t->next;
     return t;
 }
 
@@ -37,16 +44,8 @@ static void drop(struct engine *e, struct live_tx *t)
     while (*at != t)
         at = &(*at)->next;
     *at = t->next;
+    if (e->last_tx == &t->next) e->last_tx = at;
     free(t);
-}
-
-void engine_outbox_load(struct engine *e, const struct tx *row)
-{
-    struct live_tx *t = engine_alloc(e, sizeof(*t));
-    if (!t) return;
-    t->row = *row;
-    t->next = e->txs;
-    e->txs = t;
 }
 
 void engine_outbox_free(struct engine *e)
@@ -58,8 +57,8 @@ void engine_outbox_free(struct engine *e)
 bool engine_outbox_has_hash(const struct engine *e, const struct eth_hash *tx)
 {
     for (const struct live_tx *t = e->txs; t; t = t->next)
-        if (t->row.state == TX_SIGNED && memcmp(t->row.hash, tx->b, sizeof(tx->b)) == 0)
-            return true;
+        for (size_t i = 0; i < t->attempt_count; i++)
+            if (memcmp(t->attempts[i].hash.b, tx->b, sizeof(tx->b)) == 0) return true;
     return false;
 }
 
@@ -70,72 +69,34 @@ bool engine_outbox_has_job(const struct engine *e, const char *job, enum tx_kind
     return false;
 }
 
-struct tx_action {
-    struct action action;
-    uint64_t id;
-};
-
-/* Hand a transaction to the sender, as far as it is. */
-static void hand_over(struct engine *e, struct action *a)
+int engine_tx_want(struct engine *e, struct tx *row, bool again)
 {
-    struct live_tx *t = find(e, ((struct tx_action *)a)->id);
-    if (!t || !e->chain) return;
-    int rc;
-    if (t->row.state == TX_SIGNED) {
-        struct eth_hash hash;
-        memcpy(hash.b, t->row.hash, sizeof(hash.b));
-        rc = chain_tx_track(e->chain, t->row.id, t->row.nonce, &hash, t->row.raw, t->row.raw_len);
+    row->state = TX_WANTED;
+    int rc = store_tx_want(e->o.store, row, again);
+    if (rc == 0) (void)engine_tx_add(e, row);
+    return rc;
+}
+
+void engine_tx_close(struct engine *e, struct live_tx *t, enum tx_state state, const char *reason)
+{
+    t->row.state = state;
+    (void)snprintf(t->row.reason, sizeof(t->row.reason), "%.*s", JOB_REASON_MAX - 1, reason);
+    (void)store_tx_update(e->o.store, &t->row);
+    drop(e, t);
+}
+
+/* The call of a row. Returns false if it does not fit. */
+static bool set_call(struct tx *row, const struct buf *call)
+{
+    bool fits = buf_error(call) == 0 && call->len <= sizeof(row->data);
+    if (fits) {
+        memcpy(row->data, call->data, call->len);
+        row->data_len = call->len;
     } else {
-        rc = chain_tx_prepare(
-            e->chain, t->row.id, &e->o.chain.metascheduler, t->row.data, t->row.data_len);
+        log_job_error(
+            row->job[0] ? row->job : NULL, "%s cannot be encoded", tx_kind_name(row->kind));
     }
-    t->waiting = rc < 0;
-    if (rc < 0)
-        log_job_debug(t->row.job[0] ? t->row.job : NULL,
-                      "%s waits for the sender: %s",
-                      tx_kind_name(t->row.kind),
-                      err_text(rc));
-}
-
-static void hand_over_after_commit(struct engine *e, const struct live_tx *t)
-{
-    struct tx_action *a = engine_alloc(e, sizeof(*a));
-    if (!a) return;
-    a->action.run = hand_over;
-    a->id = t->row.id;
-    engine_after_commit(e, &a->action);
-}
-
-void engine_outbox_resume(struct engine *e)
-{
-    for (struct live_tx *t = e->txs; t; t = t->next)
-        hand_over_after_commit(e, t);
-}
-
-void engine_outbox_retry(struct engine *e)
-{
-    for (struct live_tx *t = e->txs; t; t = t->next)
-        if (t->waiting) hand_over_after_commit(e, t);
-}
-
-/* Store a call that is to be made; `job` is "" for a claim. */
-static bool want(struct engine *e, enum tx_kind kind, const char *job, struct buf *call)
-{
-    struct live_tx *t = engine_alloc(e, sizeof(*t));
-    if (!t || buf_error(call) || call->len > sizeof(t->row.data)) {
-        free(t);
-        log_job_error(job, "%s cannot be encoded", tx_kind_name(kind));
-        return false;
-    }
-    t->row.kind = kind;
-    (void)snprintf(t->row.job, sizeof(t->row.job), "%s", job);
-    memcpy(t->row.data, call->data, call->len);
-    t->row.data_len = call->len;
-    (void)store_tx_insert(e->o.store, &t->row);
-    t->next = e->txs;
-    e->txs = t;
-    hand_over_after_commit(e, t);
-    return true;
+    return fits;
 }
 
 /* ---- claims ---- */
@@ -143,12 +104,12 @@ static bool want(struct engine *e, enum tx_kind kind, const char *job, struct bu
 /* The three queues of the contract; each claim takes the next entry of one, whatever it is. */
 static const struct queue {
     enum tx_kind kind;
-    const char *signature;
-    bool needs_slurm; // work that Slurm must take: not while it is away
+    const char *name;
+    bool is_work; // that Slurm must take and that costs gas: not while Slurm or money is away
 } queues[] = {
-    {TX_CLAIM_CANCEL, "claimNextCancellingJob()", false},
-    {TX_CLAIM_TOP_UP, "claimNextTopUpJob()", false},
-    {TX_CLAIM, "claimNextJob()", true},
+    {TX_CLAIM_CANCEL, "claimNextCancellingJob", false},
+    {TX_CLAIM_TOP_UP, "claimNextTopUpJob", false},
+    {TX_CLAIM, "claimNextJob", true},
 };
 
 static bool is_claim(enum tx_kind kind)
@@ -162,6 +123,11 @@ static uint64_t under_way(const struct engine *e, enum tx_kind kind)
     for (const struct live_tx *t = e->txs; t; t = t->next)
         n += t->row.kind == kind;
     return n;
+}
+
+size_t engine_outbox_claims(const struct engine *e)
+{
+    return (size_t)under_way(e, TX_CLAIM);
 }
 
 static uint64_t queue_size(const struct engine *e, enum tx_kind kind)
@@ -181,18 +147,32 @@ static uint64_t minus(uint64_t a, uint64_t b)
     return a > b ? a - b : 0;
 }
 
+/* The key of a claim: which one of those that this block's queue lengths asked for. */
+static void want_claim(struct engine *e, const struct queue *q, const struct buf *call)
+{
+    struct tx row = {.kind = q->kind};
+    if (!set_call(&row, call)) return;
+    int rc, i = 0;
+    do
+        (void)snprintf(row.key, sizeof(row.key), "%s/%" PRIu64 "/%d", q->name, e->poll.head, i++);
+    while ((rc = engine_tx_want(e, &row, false)) == ERR_EXISTS);
+}
+
 static void claim(struct engine *e, const struct queue *q)
 {
-    if (q->needs_slurm && !e->slurm_up) return;
+    if (q->is_work && (!e->slurm_up || !engine_purse_allows_jobs(e))) return;
+    if (e->poll.head < e->claimed_block) return;
     if (clock_mono_ms() < e->claims_paused_until_ms[q->kind]) return;
     uint64_t sent = under_way(e, q->kind);
     uint64_t n = min_u64(minus(queue_size(e, q->kind), sent), minus(e->o.claim_batch, sent));
     if (q->kind == TX_CLAIM) n = min_u64(n, minus(e->o.max_jobs, e->job_count + sent));
 
+    char signature[64];
     struct buf call = BUF_INIT(64);
-    (void)contract_call_plain(&call, q->signature);
+    (void)snprintf(signature, sizeof(signature), "%s()", q->name);
+    (void)contract_call_plain(&call, signature);
     for (uint64_t i = 0; i < n; i++)
-        (void)want(e, q->kind, "", &call);
+        want_claim(e, q, &call);
     buf_free(&call);
 }
 
@@ -221,18 +201,25 @@ static uint64_t minutes_to_bill(const struct engine *e, const struct job *job)
     return min;
 }
 
-static void want_status(struct engine *e, struct job *job, enum tx_kind kind)
+/* The key of a report: of this life of the job. */
+static void set_report_key(struct tx *row, const struct job *job)
 {
-    struct eth_hash id;
-    struct buf call = BUF_INIT(TX_DATA_MAX);
-    bool ok = hex_decode(id.b, sizeof(id.b), job->id) == 0;
+    const char *word = row->kind == TX_RUNNING ? "running" : row->kind == TX_END ? "end" : "refuse";
+    (void)snprintf(row->job, sizeof(row->job), "%s", job->id);
+    (void)snprintf(row->key, sizeof(row->key), "%s/%s/%" PRIu64, word, job->id, job->claim_block);
+}
+
+static void put_report_call(struct engine *e, struct job *job, enum tx_kind kind, struct buf *call)
+{
+    struct eth_hash id = {{0}};
+    (void)hex_decode(id.b, sizeof(id.b), job->id); // checked when the job was made
     switch (kind) {
     case TX_RUNNING:
-        (void)contract_call_set_status(&call, &id, CHAIN_JOB_RUNNING, 0, "", 0);
+        (void)contract_call_set_status(call, &id, CHAIN_JOB_RUNNING, 0, "", 0);
         break;
     case TX_END:
         job->billed_min = minutes_to_bill(e, job);
-        (void)contract_call_set_status(&call,
+        (void)contract_call_set_status(call,
                                        &id,
                                        (enum chain_job_status)job->end_status,
                                        job->billed_min,
@@ -240,11 +227,22 @@ static void want_status(struct engine *e, struct job *job, enum tx_kind kind)
                                        job->exit_code);
         break;
     default:
-        (void)contract_call_job(&call, "refuseJob(bytes32)", &id);
+        (void)contract_call_job(call, "refuseJob(bytes32)", &id);
         break;
     }
+}
+
+static void want_status(struct engine *e, struct job *job, enum tx_kind kind)
+{
+    struct tx row = {.kind = kind};
+    struct buf call = BUF_INIT(TX_DATA_MAX);
+    set_report_key(&row, job);
+    put_report_call(e, job, kind, &call);
     enum report *report = kind == TX_RUNNING ? &job->running_report : &job->end_report;
-    if (ok && want(e, kind, job->id, &call)) *report = REPORT_PENDING;
+    if (set_call(&row, &call)) {
+        int rc = engine_tx_want(e, &row, true);
+        if (rc == 0 || rc == ERR_EXISTS) *report = REPORT_PENDING;
+    }
     buf_free(&call);
 }
 
@@ -348,25 +346,20 @@ static void report_refused(
 /* Is this job still waiting for that report? A later claim, or DONE, makes an old one void. */
 static struct live_job *job_waiting_for(struct engine *e, const struct tx *tx)
 {
+    struct tx now = {.kind = tx->kind};
     struct live_job *j = tx->job[0] ? engine_job_find(e, tx->job) : NULL;
     if (!j) return NULL;
+    set_report_key(&now, &j->row);
     enum report r = tx->kind == TX_RUNNING ? j->row.running_report : j->row.end_report;
-    return r == REPORT_PENDING ? j : NULL;
-}
-
-static void close_tx(struct engine *e, struct live_tx *t, enum tx_state state, const char *reason)
-{
-    t->row.state = state;
-    (void)snprintf(t->row.reason, sizeof(t->row.reason), "%.*s", JOB_REASON_MAX - 1, reason);
-    (void)store_tx_update(e->o.store, &t->row);
-    drop(e, t);
+    bool same_life = strcmp(now.key, tx->key) == 0 || strncmp(tx->key, "old/", 4) == 0;
+    return same_life && r == REPORT_PENDING ? j : NULL;
 }
 
 static void refused(
     struct engine *e, struct live_tx *t, enum tx_state state, const char *name, const char *revert)
 {
     struct tx tx = t->row;
-    close_tx(e, t, state, revert);
+    engine_tx_close(e, t, state, revert);
     log_job_debug(tx.job[0] ? tx.job : NULL,
                   "%s: %s: %s",
                   tx_kind_name(tx.kind),
@@ -380,109 +373,37 @@ static void refused(
     if (j) report_refused(e, j, tx.kind, name, revert);
 }
 
-static uint64_t next_nonce(const struct engine *e)
-{
-    uint64_t next = e->ready.nonce > e->poll.nonce ? e->ready.nonce : e->poll.nonce;
-    for (const struct live_tx *t = e->txs; t; t = t->next)
-        if (t->row.state == TX_SIGNED && t->row.nonce >= next) next = t->row.nonce + 1;
-    return next;
-}
-
-static int sign(struct engine *e, struct tx *tx, const struct chain_fees *fees, struct error *err)
-{
-    struct eth_tx call = {
-        .eip1559 = fees->eip1559,
-        .chain_id = e->ready.chain_id,
-        .nonce = next_nonce(e),
-        .gas_limit = fees->gas_limit,
-        .max_fee_per_gas = fees->max_fee_per_gas,
-        .max_priority_fee_per_gas = fees->max_priority_fee_per_gas,
-        .to = e->o.chain.metascheduler,
-        .data = tx->data,
-        .data_len = tx->data_len,
-    };
-    struct eth_hash hash;
-    struct buf raw = BUF_INIT(sizeof(tx->raw));
-    fault_point(FAULT_SIGN_BEFORE);
-    int rc = signer_sign_tx(e->o.signer, &call, &raw, &hash, err);
-    fault_point(FAULT_SIGN_AFTER);
-    if (rc == 0) {
-        tx->state = TX_SIGNED;
-        tx->has_nonce = true;
-        tx->nonce = call.nonce;
-        memcpy(tx->hash, hash.b, sizeof(tx->hash));
-        memcpy(tx->raw, raw.data, raw.len);
-        tx->raw_len = raw.len;
-    }
-    buf_free(&raw);
-    return rc;
-}
-
-void engine_on_tx_prepared(struct engine *e, struct mail *m)
-{
-    const struct tx_mail *tm = (const struct tx_mail *)m;
-    struct live_tx *t = find(e, tm->id);
-    struct error err = {0};
-    if (!t || t->row.state != TX_WANTED) return;
-    if (!e->ready.chain_id) { // the watcher has not said which chain this is: ask again
-        hand_over_after_commit(e, t);
-        return;
-    }
-    if (sign(e, &t->row, &tm->fees, &err) < 0) {
-        log_job_error(t->row.job, "%s cannot be signed: %s", tx_kind_name(t->row.kind), err.text);
-        hand_over_after_commit(e, t);
-        return;
-    }
-    (void)store_tx_update(e->o.store, &t->row);
-    hand_over_after_commit(e, t);
-}
-
 void engine_on_tx_rejected(struct engine *e, struct mail *m)
 {
     const struct tx_mail *tm = (const struct tx_mail *)m;
-    struct live_tx *t = find(e, tm->id);
-    if (t) refused(e, t, TX_REJECTED, tm->revert_name, tm->revert);
+    struct live_tx *t = engine_tx_find(e, tm->id);
+    if (t && t->row.state == TX_WANTED) refused(e, t, TX_REJECTED, tm->revert_name, tm->revert);
 }
 
+/* By whichever of its attempts: it is the same call. */
 void engine_on_tx_mined(struct engine *e, struct mail *m)
 {
     const struct tx_mail *tm = (const struct tx_mail *)m;
-    struct live_tx *t = find(e, tm->id);
+    struct live_tx *t = engine_tx_find(e, tm->id);
+    char detail[64], cost[U256_DEC_TEXT];
     if (!t) return;
     t->row.block = tm->block;
-    // The next nonce must not fall behind what we know to be mined, whatever the last poll said.
-    if (t->row.nonce >= e->ready.nonce) e->ready.nonce = t->row.nonce + 1;
+    (void)store_attempt_mined(e->o.store, t->row.id, tm->hash.b, u256_format_dec(cost, tm->cost));
+    engine_purse_pay(e, tm->cost);
+    if (is_claim(t->row.kind) && tm->block > e->claimed_block) e->claimed_block = tm->block;
     if (!tm->ok) {
         refused(e, t, TX_REVERTED, tm->revert_name, tm->revert);
         return;
     }
     struct tx tx = t->row;
-    char detail[64];
     chain_expect(e->chain, tm->events, tm->event_count);
     // Before it is closed: by its hash its own transitions are known to be ours.
     for (size_t i = 0; i < tm->event_count; i++)
         engine_chain_event(e, &tm->events[i]);
-    close_tx(e, t, TX_MINED, "");
+    engine_tx_close(e, t, TX_MINED, "");
     struct live_job *j = job_waiting_for(e, &tx);
     if (!j) return;
     if (tx.kind == TX_RUNNING) j->row.running_block_s = tm->block_time_s;
     (void)snprintf(detail, sizeof(detail), "mined in block %" PRIu64, tm->block);
     reported(e, j, tx.kind, detail);
-}
-
-/* Its nonce was taken by a transaction of somebody who has our key too: the call is made anew. */
-void engine_on_tx_superseded(struct engine *e, struct mail *m)
-{
-    struct live_tx *t = find(e, ((const struct tx_mail *)m)->id);
-    if (!t) return;
-    log_job_warn(t->row.job[0] ? t->row.job : NULL,
-                 "%s: another transaction of this account took nonce %" PRIu64
-                 ", sending it again with a new one (is the key used elsewhere?)",
-                 tx_kind_name(t->row.kind),
-                 t->row.nonce);
-    if (t->row.nonce >= e->ready.nonce) e->ready.nonce = t->row.nonce + 1;
-    t->row.state = TX_WANTED;
-    t->row.has_nonce = false;
-    (void)store_tx_update(e->o.store, &t->row);
-    hand_over_after_commit(e, t);
 }

@@ -51,6 +51,32 @@ static const char *const migrations[] = {
 
     /* when Slurm took the job: ids come again after a lost state of slurmctld. */
     "ALTER TABLE jobs ADD COLUMN submit_s INTEGER NOT NULL DEFAULT 0;",
+
+    /*
+     * outbox: each call has a key that says what it is to do once; the signed forms of a call, of
+     * which there may be several, are rows of their own and stay after it is mined. Amounts are wei
+     * in decimal.
+     */
+    "CREATE TABLE outbox3 ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL,"
+    " state INTEGER NOT NULL, job TEXT REFERENCES jobs (id) ON DELETE CASCADE, data BLOB NOT NULL,"
+    " block INTEGER NOT NULL, reason TEXT NOT NULL, created_ms INTEGER NOT NULL,"
+    " updated_ms INTEGER NOT NULL);"
+    "CREATE TABLE attempts ("
+    " tx INTEGER NOT NULL REFERENCES outbox3 (id) ON DELETE CASCADE, hash BLOB NOT NULL,"
+    " nonce INTEGER NOT NULL, raw BLOB NOT NULL, eip1559 INTEGER NOT NULL,"
+    " gas_limit INTEGER NOT NULL, max_fee_wei TEXT NOT NULL, max_tip_wei TEXT NOT NULL,"
+    " signed_ms INTEGER NOT NULL, mined_ms INTEGER, cost_wei TEXT, PRIMARY KEY (tx, hash));"
+    "INSERT INTO outbox3 SELECT id, 'old/' || id, kind, state, job, data, block, reason,"
+    " created_ms, updated_ms FROM outbox;"
+    "INSERT INTO attempts SELECT id, hash, nonce, raw, 1, 0, '0', '0', updated_ms,"
+    " CASE WHEN state > 1 THEN updated_ms END, CASE WHEN state > 1 THEN '0' END"
+    " FROM outbox WHERE nonce IS NOT NULL;"
+    "DROP TABLE outbox;"
+    "ALTER TABLE outbox3 RENAME TO outbox;"
+    "CREATE INDEX outbox_open ON outbox (state) WHERE state < 2;"
+    "CREATE INDEX attempts_nonce ON attempts (nonce);"
+    "CREATE INDEX attempts_mined ON attempts (mined_ms) WHERE mined_ms IS NOT NULL;",
 };
 
 enum { SCHEMA_VERSION = sizeof(migrations) / sizeof(migrations[0]) };

@@ -39,15 +39,24 @@ static const char *const sql[STMT_COUNT] = {
     [STMT_SCRIPT_GET] = "SELECT body FROM scripts WHERE job = ?",
     [STMT_SCRIPT_DROP] = "DELETE FROM scripts WHERE job = ?",
     [STMT_TOP_UP_ADD] = "INSERT OR IGNORE INTO top_ups VALUES (?,?,?,?)",
-    [STMT_TX_INSERT] =
-        "INSERT INTO outbox (kind, state, job, data, block, reason, created_ms, updated_ms)"
-        " VALUES (?,?,?,?,?,?,?,?)",
-    [STMT_TX_UPDATE] =
-        "UPDATE outbox SET state=?, nonce=?, hash=?, raw=?, block=?, reason=?, updated_ms=?"
-        " WHERE id=?",
-    [STMT_TXS_OPEN] =
-        "SELECT id, kind, state, job, data, nonce, hash, raw, block, reason FROM outbox"
-        " WHERE state < 2 ORDER BY id",
+    [STMT_TX_WANT] =
+        "INSERT INTO outbox (key, kind, state, job, data, block, reason, created_ms, updated_ms)"
+        " VALUES (?1,?2,0,?3,?4,0,'',?5,?5)"
+        " ON CONFLICT (key) DO UPDATE SET state=0, data=excluded.data, block=0, reason='',"
+        " updated_ms=excluded.updated_ms WHERE outbox.state = 4 OR (?6 AND outbox.state > 1)",
+    [STMT_TX_FIND] = "SELECT id FROM outbox WHERE key=?",
+    [STMT_TX_UPDATE] = "UPDATE outbox SET state=?, block=?, reason=?, updated_ms=? WHERE id=?",
+    [STMT_TXS_OPEN] = "SELECT id, key, kind, state, job, data, block, reason FROM outbox"
+                      " WHERE state < 2 ORDER BY id",
+    [STMT_ATTEMPT_ADD] =
+        "INSERT OR REPLACE INTO attempts"
+        " (tx, hash, nonce, raw, eip1559, gas_limit, max_fee_wei, max_tip_wei, signed_ms)"
+        " VALUES (?,?,?,?,?,?,?,?,?)",
+    [STMT_ATTEMPT_MINED] = "UPDATE attempts SET cost_wei=?, mined_ms=? WHERE tx=? AND hash=?",
+    [STMT_ATTEMPTS] = "SELECT hash, nonce, raw, eip1559, gas_limit, max_fee_wei, max_tip_wei"
+                      " FROM attempts WHERE tx=? AND mined_ms IS NULL ORDER BY rowid",
+    [STMT_NONCE_FIND] = "SELECT 1 FROM attempts WHERE nonce=? LIMIT 1",
+    [STMT_COSTS] = "SELECT cost_wei FROM attempts WHERE mined_ms >= ?",
     [STMT_EVENT_ADD] = "INSERT INTO events (at_ms, job, event, from_state, to_state, detail)"
                        " VALUES (?,?,?,?,?,?)",
     [STMT_BLOCK_PUT] = "INSERT OR REPLACE INTO blocks VALUES (?,?)",

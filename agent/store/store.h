@@ -56,12 +56,40 @@ int store_script_put(struct store *s, const char *job, const void *body, size_t 
 int store_script_get(struct store *s, const char *job, struct buf *body); // ERR_NOTFOUND, ERR_LIMIT
 int store_script_drop(struct store *s, const char *job);
 
-/* Transactions. insert fills tx->id. */
-int store_tx_insert(struct store *s, struct tx *tx);
-int store_tx_update(struct store *s, const struct tx *tx);
+/*
+ * A call that is to be made, as its key says: fills tx->id. ERR_EXISTS: a row of that key is open,
+ * and nothing changed. A row that was rejected is opened anew with this data, and if `again` one
+ * that was mined, too.
+ */
+int store_tx_want(struct store *s, struct tx *tx, bool again);
+int store_tx_update(struct store *s, const struct tx *tx); // state, block and reason
 
-/* Call `fn` for each that is WANTED or SIGNED, by id. */
-int store_txs_open(struct store *s, void (*fn)(void *ctx, const struct tx *tx), void *ctx);
+/* Call `fn` for each that is WANTED or SIGNED, by id. A row that cannot be read is counted. */
+int store_txs_open(struct store *s,
+                   void (*fn)(void *ctx, const struct tx *tx),
+                   void *ctx,
+                   size_t *unreadable);
+
+/* One more signed form of a call; the same one again becomes the last. */
+int store_attempt_add(struct store *s, uint64_t tx, const struct tx_attempt *a);
+
+/* It is in a block, and cost that much. */
+int store_attempt_mined(struct store *s, uint64_t tx, const uint8_t hash[32], const char *cost_wei);
+
+/* Call `fn` for each attempt of a call that was not mined, the oldest first. */
+int store_attempts(struct store *s,
+                   uint64_t tx,
+                   void (*fn)(void *ctx, const struct tx_attempt *attempt),
+                   void *ctx);
+
+/* Did we ever sign something with this nonce? */
+bool store_nonce_is_ours(struct store *s, uint64_t nonce);
+
+/* Call `fn` with what each transaction cost that was seen mined since then. */
+int store_costs_since(struct store *s,
+                      int64_t since_ms,
+                      void (*fn)(void *ctx, const char *cost_wei),
+                      void *ctx);
 
 /* The journal of what happened to a job, for people. */
 int store_event_add(struct store *s,

@@ -58,7 +58,11 @@ struct node_log {
 struct node {
     uint64_t chain_id, head, nonce, queues[3];
     uint8_t epochs[NODE_BLOCKS]; // how often each block was replaced: it is in the hash
-    bool queues_revert, no_base_fee, no_tip;
+    uint64_t pending;  // transactions of ours in its pool that follow without a gap
+    uint64_t base_fee; // 0: a chain without one
+    uint64_t balance;
+    bool queues_revert, no_tip, no_pending;
+    const char *rewards;        // of eth_feeHistory: a JSON list, or NULL: it is not known
     const char *estimate_error; // an error object, or NULL
     const char *send_error;
     const char *call_error; // of eth_call on the JobRepository, and of replays
@@ -73,6 +77,7 @@ struct node {
     struct node_tx txs[NODE_TXS]; // raw transaction i is the byte i, its hash ends in that byte
     struct node_log logs[NODE_LOGS];
     size_t log_count;
+    bool swallows;                                   // says yes to transactions and keeps none
     unsigned int requests, estimates, max_estimates; // the latter: in one HTTP request
     char sent[NODE_TXS * 8 + 1];                     // numbers of the sent ones, in order
 };
@@ -86,7 +91,9 @@ enum seen_kind {
     SEEN_PREPARED,
     SEEN_REJECTED,
     SEEN_MINED,
-    SEEN_SUPERSEDED
+    SEEN_STUCK,
+    SEEN_VOID,
+    SEEN_ACCOUNT
 };
 
 struct seen {
@@ -96,6 +103,8 @@ struct seen {
     struct chain_ready ready;
     struct chain_poll poll;
     struct chain_fees fees;
+    struct chain_account account;
+    struct eth_hash hash;
     struct chain_receipt receipt;
     struct chain_event event; // the first
     char text[600], name[64];
@@ -222,7 +231,7 @@ static void put_send(struct node *n, struct buf *out, const char *raw)
         buf_putf(out, "\"error\":%s", n->send_error);
         return;
     }
-    tx->known = true;
+    tx->known = !n->swallows;
     buf_putf(out, "\"result\":\"0x%064zx\"", (size_t)(tx - n->txs));
 }
 
@@ -236,7 +245,7 @@ static void put_receipt(struct node *n, struct buf *out, const char *hash)
     buf_putf(
         out,
         "\"result\":{\"transactionHash\":\"%s\",\"status\":\"0x%d\",\"blockNumber\":\"0x%llx\","
-        "\"blockHash\":\"%s\",\"logs\":[",
+        "\"gasUsed\":\"0x64\",\"effectiveGasPrice\":\"0x3\",\"blockHash\":\"%s\",\"logs\":[",
         hash,
         tx->failed ? 0 : 1,
         (unsigned long long)tx->block,
@@ -257,6 +266,9 @@ static void put_tx(struct node *n, struct buf *out, const char *hash)
 
 static void put_block(struct node *n, struct buf *out, uint64_t number)
 {
+    char base[64] = "";
+    if (n->base_fee)
+        (void)snprintf(base, sizeof(base), ",\"baseFeePerGas\":%s", quantity(n->base_fee));
     if (number > n->head) {
         buf_puts(out, "\"result\":null");
         return;
@@ -266,7 +278,7 @@ static void put_block(struct node *n, struct buf *out, uint64_t number)
              (unsigned long long)number,
              (unsigned long long)(1000 + number),
              hash_of(n, number),
-             n->no_base_fee ? "" : ",\"baseFeePerGas\":\"0x64\"");
+             base);
     buf_putf(out, ",\"parentHash\":\"%s\"}", hash_of(n, number && !n->unlinked ? number - 1 : 0));
 }
 
@@ -277,6 +289,15 @@ static uint64_t block_of(const struct node *n, const char *text)
     uint64_t number = n->head;
     if (u256_parse(text, &big) == 0) (void)u256_to_u64(big, &number);
     return number;
+}
+
+static void put_count(struct node *n, struct buf *out, const char *block)
+{
+    bool pending = strcmp(block, "pending") == 0;
+    if (pending && n->no_pending)
+        buf_puts(out, "\"error\":{\"code\":-32602,\"message\":\"pending is not supported\"}");
+    else
+        buf_putf(out, "\"result\":%s", quantity(n->nonce + (pending ? n->pending : 0)));
 }
 
 static void put_answer(struct node *n, struct buf *out, struct json_object *q, unsigned int *gas)
@@ -294,7 +315,14 @@ static void put_answer(struct node *n, struct buf *out, struct json_object *q, u
     else if (strcmp(method, "eth_blockNumber") == 0)
         buf_putf(out, "\"result\":%s", quantity(n->head - n->lag));
     else if (strcmp(method, "eth_getTransactionCount") == 0)
-        buf_putf(out, "\"result\":%s", quantity(n->nonce));
+        put_count(n, out, json_object_get_string(json_object_array_get_idx(params, 1)));
+    else if (strcmp(method, "eth_getBalance") == 0)
+        buf_putf(out, "\"result\":%s", quantity(n->balance));
+    else if (strcmp(method, "eth_feeHistory") == 0)
+        buf_putf(out,
+                 n->rewards ? "\"result\":{\"reward\":%s}"
+                            : "\"error\":{\"code\":-32601,\"message\":\"%s\"}",
+                 n->rewards ? n->rewards : "method not found");
     else if (strcmp(method, "eth_gasPrice") == 0)
         buf_puts(out, "\"result\":\"0x7\"");
     else if (strcmp(method, "eth_maxPriorityFeePerGas") == 0)
@@ -430,9 +458,23 @@ static void on_mined(void *ctx, uint64_t id, const struct chain_receipt *receipt
     note(ctx, &s);
 }
 
-static void on_superseded(void *ctx, uint64_t id)
+static void
+on_stuck(void *ctx, uint64_t id, const struct eth_hash *hash, const struct chain_fees *fees)
 {
-    struct seen s = {.kind = SEEN_SUPERSEDED, .id = id};
+    struct seen s = {.kind = SEEN_STUCK, .id = id, .hash = *hash, .fees = *fees};
+    note(ctx, &s);
+}
+
+static void on_void(void *ctx, uint64_t id, const struct eth_hash *hash, const char *why)
+{
+    struct seen s = {.kind = SEEN_VOID, .id = id, .hash = *hash};
+    (void)snprintf(s.text, sizeof(s.text), "%s", why);
+    note(ctx, &s);
+}
+
+static void on_account(void *ctx, const struct chain_account *account)
+{
+    struct seen s = {.kind = SEEN_ACCOUNT, .account = *account};
     note(ctx, &s);
 }
 
@@ -441,10 +483,12 @@ static const struct chain_ops ops = {.ready = on_ready,
                                      .logs = on_logs,
                                      .reorg = on_reorg,
                                      .down = on_down,
+                                     .account = on_account,
                                      .tx_prepared = on_prepared,
                                      .tx_rejected = on_rejected,
                                      .tx_mined = on_mined,
-                                     .tx_superseded = on_superseded};
+                                     .tx_stuck = on_stuck,
+                                     .tx_void = on_void};
 
 static size_t count_seen(const struct fixture *f, enum seen_kind kind)
 {
@@ -520,7 +564,8 @@ static int setup(void **state)
     log_set_level(0); // the warnings are expected; their texts are tested by callbacks
     pthread_mutex_init(&f->lock, NULL);
     thread_cond_init(&f->changed);
-    f->node = (struct node){.chain_id = 1337, .head = 10, .nonce = 4, .status = 200};
+    f->node = (struct node){
+        .chain_id = 1337, .head = 10, .nonce = 4, .base_fee = 100, .balance = 1000, .status = 200};
     f->stub = http_stub_start(0, handle, f);
     (void)snprintf(
         f->endpoint, sizeof(f->endpoint), "http://127.0.0.1:%d/", http_stub_port(f->stub));
@@ -529,7 +574,8 @@ static int setup(void **state)
                                         .endpoint_count = 1,
                                         .poll_interval_ms = 20,
                                         .logs_range = 100,
-                                        .timeout_ms = 2000};
+                                        .timeout_ms = 2000,
+                                        .bump_after = 3};
     assert_int_equal(hex_decode(f->options.metascheduler.b, 20, METASCHEDULER), 0);
     assert_int_equal(hex_decode(f->options.provider.b, 20, PROVIDER), 0);
     *state = f;
@@ -1120,24 +1166,86 @@ static void check_fees(const struct seen *s, bool eip1559, uint64_t max, uint64_
     assert_int_equal(u256_cmp(s->fees.max_priority_fee_per_gas, u256_from_u64(tip)), 0);
 }
 
+/* A head more, so that all is asked for anew; then a transaction is prepared. */
+static struct seen prepare_at(struct fixture *f, size_t nth)
+{
+    node_lock(f)->head++;
+    node_unlock(f);
+    wait_polls(f, 2);
+    prepare(f, 1); // the id is free again
+    return wait_seen(f, SEEN_PREPARED, nth);
+}
+
 static void test_prepare_fees(void **state)
 {
     struct fixture *f = *state;
     start(f);
-    prepare(f, 1);
-    struct seen s = wait_seen(f, SEEN_PREPARED, 1);
+    struct seen s = prepare_at(f, 1);
     assert_int_equal(s.id, 1);
     check_fees(&s, true, 2 * 100 + 5, 5);
-    node_lock(f)->no_tip = true;
+    struct node *n = node_lock(f);
+    n->no_tip = true; // what blocks took tells then
+    n->rewards = "[[\"0x9\"],[\"0x0\"],[\"0x3\"],[\"0x7\"],[],5]";
     node_unlock(f);
-    prepare(f, 1); // the id is free again
-    s = wait_seen(f, SEEN_PREPARED, 2);
+    s = prepare_at(f, 2);
+    check_fees(&s, true, 2 * 100 + 7, 7);
+    node_lock(f)->rewards = NULL;
+    node_unlock(f);
+    s = prepare_at(f, 3);
     check_fees(&s, true, 2 * 100 + 1000000000, 1000000000);
-    node_lock(f)->no_base_fee = true;
+    node_lock(f)->base_fee = 0;
     node_unlock(f);
-    prepare(f, 1);
-    s = wait_seen(f, SEEN_PREPARED, 3);
+    s = prepare_at(f, 4);
     check_fees(&s, false, 7, 0);
+}
+
+/* Dearer than the caps: nothing takes a nonce, and all goes on when the chain is cheaper. */
+static void test_prepare_waits_for_the_caps(void **state)
+{
+    struct fixture *f = *state;
+    f->options.caps.max_fee = u256_from_u64(150);
+    f->options.caps.max_tip = u256_from_u64(2);
+    f->node.base_fee = 151;
+    start(f);
+    prepare(f, 1);
+    wait_polls(f, 10);
+    assert_int_equal(seen_count(f, SEEN_PREPARED) + seen_count(f, SEEN_REJECTED), 0);
+    assert_int_equal(f->node.estimates, 0);
+    struct node *n = node_lock(f);
+    n->base_fee = 150;
+    n->head++;
+    node_unlock(f);
+    struct seen s = wait_seen(f, SEEN_PREPARED, 1);
+    check_fees(&s, true, 150, 2);
+}
+
+/* The account is told with each block, and now and then without one. */
+static void test_account(void **state)
+{
+    struct fixture *f = *state;
+    f->node.pending = 3;
+    start(f);
+    struct seen s = wait_seen(f, SEEN_ACCOUNT, 1);
+    assert_int_equal(s.account.head, 10);
+    assert_int_equal(s.account.mined, 4);
+    assert_int_equal(s.account.pending, 7);
+    assert_int_equal(u256_cmp(s.account.balance, u256_from_u64(1000)), 0);
+    assert_true(s.account.market.eip1559);
+    assert_int_equal(u256_cmp(s.account.market.base_fee, u256_from_u64(100)), 0);
+    wait_polls(f, 5);
+    assert_in_range(seen_count(f, SEEN_ACCOUNT), 1, 2);
+
+    struct node *n = node_lock(f);
+    n->no_pending = true; // some nodes do not know it
+    n->balance = 5;
+    n->head++;
+    node_unlock(f);
+    size_t nth = seen_count(f, SEEN_ACCOUNT) + 1;
+    s = wait_seen(f, SEEN_ACCOUNT, nth);
+    assert_int_equal(s.account.head, 11);
+    assert_int_equal(s.account.pending, 4);
+    assert_int_equal(u256_cmp(s.account.balance, u256_from_u64(5)), 0);
+    (void)wait_seen(f, SEEN_ACCOUNT, nth + 1); // the same block: a second later
 }
 
 static void test_prepare_rejected(void **state)
@@ -1195,26 +1303,53 @@ static void test_queue_is_bounded(void **state)
 {
     struct fixture *f = *state;
     struct eth_address to = {{0}};
-    struct eth_hash hash = {{0}};
     f->stub = http_stub_stop(f->stub);
     start(f);
     for (uint64_t id = 0; id < 1024; id++)
         assert_int_equal(chain_tx_prepare(f->chain, id, &to, "x", 1), 0);
     assert_int_equal(chain_tx_prepare(f->chain, 5, &to, "x", 1), ERR_EXISTS);
     assert_int_equal(chain_tx_prepare(f->chain, 2000, &to, "x", 1), ERR_BUSY);
-    assert_int_equal(chain_tx_track(f->chain, 2000, 1, &hash, "x", 1), ERR_BUSY);
+    struct chain_signed tx = {.count = 1, .raw = "x", .len = 1};
+    assert_int_equal(chain_tx_track(f->chain, 2000, &tx), ERR_BUSY);
+    tx.count = 0;
+    assert_int_equal(chain_tx_track(f->chain, 2000, &tx), ERR_INVALID);
+    tx.count = CHAIN_ATTEMPTS_MAX + 1;
+    assert_int_equal(chain_tx_track(f->chain, 2000, &tx), ERR_INVALID);
 }
 
 /* ---- track ---- */
 
+static struct eth_hash hash_of_tx(int n)
+{
+    struct eth_hash hash = {{0}};
+    hash.b[31] = (uint8_t)n;
+    return hash;
+}
+
+/* The call `id` with attempts: transactions of the node, the last one -1 ends the list. */
+static void track_attempts(
+    struct fixture *f, uint64_t id, uint64_t max_fee, const uint64_t nonces[], const int txs[])
+{
+    uint8_t raw[2] = {0xf8};
+    struct chain_signed tx = {.fees = {.eip1559 = true,
+                                       .gas_limit = 99,
+                                       .max_fee_per_gas = u256_from_u64(max_fee),
+                                       .max_priority_fee_per_gas = u256_from_u64(5)},
+                              .raw = raw,
+                              .len = sizeof(raw)};
+    for (; txs[tx.count] >= 0; tx.count++) {
+        tx.attempts[tx.count].nonce = nonces[tx.count];
+        tx.attempts[tx.count].hash = hash_of_tx(txs[tx.count]);
+        raw[1] = (uint8_t)txs[tx.count];
+    }
+    assert_int_equal(chain_tx_track(f->chain, id, &tx), 0);
+}
+
 /* Transaction `n` of the node: nonce 4 + n, id 100 + n. */
 static void track(struct fixture *f, int n)
 {
-    uint8_t raw[2] = {0xf8, (uint8_t)n};
-    struct eth_hash hash = {{0}};
-    hash.b[31] = (uint8_t)n;
-    uint64_t i = (uint64_t)n;
-    assert_int_equal(chain_tx_track(f->chain, 100 + i, 4 + i, &hash, raw, sizeof(raw)), 0);
+    uint64_t nonce = 4 + (uint64_t)n;
+    track_attempts(f, 100 + (uint64_t)n, 1000, &nonce, (const int[]){n, -1});
 }
 
 static void mine(struct fixture *f, int n, bool failed)
@@ -1292,20 +1427,28 @@ static void test_track_known_is_fine(void **state)
     (void)wait_seen(f, SEEN_MINED, 1);
 }
 
+/* One of them asks whether there is money now; when it comes in all are sent. */
 static void test_track_without_money(void **state)
 {
     struct fixture *f = *state;
     f->node.send_error =
         "{\"code\":-32000,\"message\":\"insufficient funds for gas * price + value\"}";
     start(f);
+    track(f, 0);
+    wait_sends(f, 0, 2);
     track(f, 1);
-    wait_sends(f, 1, 3); // again and again
-    assert_int_equal(seen_count(f, SEEN_MINED) + seen_count(f, SEEN_SUPERSEDED), 0);
-    node_lock(f)->send_error = NULL;
+    wait_sends(f, 0, 4); // again and again, with more and more time between
+    assert_int_equal(sends_of(f, 1), 0);
+    assert_int_equal(seen_count(f, SEEN_MINED) + seen_count(f, SEEN_STUCK), 0);
+    unsigned int sends = sends_of(f, 0);
+    struct node *n = node_lock(f);
+    n->send_error = NULL;
+    n->balance = 2000;
+    n->head++;
     node_unlock(f);
-    unsigned int sends = sends_of(f, 1);
-    wait_sends(f, 1, sends + 1);
-    mine(f, 1, false);
+    wait_sends(f, 0, sends + 1);
+    wait_sends(f, 1, 1);
+    mine(f, 0, false);
     (void)wait_seen(f, SEEN_MINED, 1);
 }
 
@@ -1326,9 +1469,9 @@ static void test_track_after_outage(void **state)
 {
     struct fixture *f = *state;
     start(f);
+    track(f, 0);
     track(f, 1);
-    track(f, 2);
-    wait_sends(f, 2, 1);
+    wait_sends(f, 1, 1);
     struct node *n = node_lock(f);
     n->status = 503;
     node_unlock(f);
@@ -1337,26 +1480,217 @@ static void test_track_after_outage(void **state)
     n->status = 200;
     n->txs[1].known = false; // restarted: forgot one, mined the other
     node_unlock(f);
-    mine(f, 2, false);
-    n = node_lock(f);
-    n->nonce = 4;
-    node_unlock(f);
+    mine(f, 0, false);
     (void)wait_seen(f, SEEN_MINED, 1);
     wait_sends(f, 1, 2);
-    assert_int_equal(sends_of(f, 2), 1);
+    assert_int_equal(sends_of(f, 0), 1);
 }
 
 static void test_track_superseded(void **state)
 {
     struct fixture *f = *state;
     f->node.nonce = 6; // transaction 1 has nonce 5
-    f->node.send_error = "{\"code\":-32000,\"message\":\"nonce too low\"}";
+    f->node.send_error = "{\"code\":-32603,\"message\":\"nonce too low\"}";
     start(f);
     track(f, 1);
-    struct seen s = wait_seen(f, SEEN_SUPERSEDED, 1);
+    struct seen s = wait_seen(f, SEEN_VOID, 1);
     assert_int_equal(s.id, 101);
+    assert_int_equal(s.hash.b[31], 1);
+    assert_non_null(strstr(s.text, "took its nonce"));
     assert_int_equal(sends_of(f, 1), 0);
     track(f, 1); // the id is free
+}
+
+/* "nonce too low", be it an internal error, is no fault of the node and no end of the matter. */
+static void test_track_landed_though_refused(void **state)
+{
+    struct fixture *f = *state;
+    f->node.send_error = "{\"code\":-32603,\"message\":\"Internal error: nonce too low\"}";
+    start(f);
+    track(f, 1);
+    wait_sends(f, 1, 1);
+    wait_polls(f, 3);
+    assert_int_equal(seen_count(f, SEEN_VOID) + seen_count(f, SEEN_DOWN), 0);
+    mine(f, 1, false); // it had landed; its receipt is found late
+    assert_int_equal(wait_seen(f, SEEN_MINED, 1).id, 101);
+    assert_int_equal(seen_count(f, SEEN_VOID) + seen_count(f, SEEN_DOWN), 0);
+}
+
+static void next_head(struct fixture *f)
+{
+    node_lock(f)->head++;
+    node_unlock(f);
+    wait_polls(f, 2);
+}
+
+/* Three blocks without it: more is offered. Then the receipt of either attempt counts. */
+static void check_replaced(struct fixture *f, int landed)
+{
+    start(f);
+    track(f, 0); // nonce 4, which is the next
+    wait_sends(f, 0, 1);
+    wait_polls(f, 2);
+    next_head(f);
+    next_head(f);
+    assert_int_equal(seen_count(f, SEEN_STUCK), 0);
+    next_head(f);
+    struct seen s = wait_seen(f, SEEN_STUCK, 1);
+    assert_int_equal(s.id, 100);
+    assert_int_equal(s.hash.b[31], 0);
+    assert_int_equal(s.fees.gas_limit, 99);
+    assert_int_equal(u256_cmp(s.fees.max_fee_per_gas, u256_from_u64(1125)), 0);
+    assert_int_equal(u256_cmp(s.fees.max_priority_fee_per_gas, u256_from_u64(6)), 0);
+    next_head(f);
+    assert_int_equal(seen_count(f, SEEN_STUCK), 1); // asked once, and answered now
+    track_attempts(f, 100, 1125, (const uint64_t[]){4, 4}, (const int[]){0, 7, -1});
+    wait_sends(f, 7, 1);
+    assert_int_equal(sends_of(f, 0), 1);
+
+    struct node *n = node_lock(f);
+    n->head++;
+    n->nonce = 5;
+    n->txs[landed].block = n->head;
+    node_unlock(f);
+    s = wait_seen(f, SEEN_MINED, 1);
+    assert_int_equal(s.id, 100);
+    assert_int_equal(s.receipt.tx.b[31], landed);
+    assert_int_equal(u256_cmp(s.receipt.cost, u256_from_u64(300)), 0);
+    assert_int_equal(seen_count(f, SEEN_VOID), 0);
+}
+
+static void test_track_replaced(void **state)
+{
+    check_replaced(*state, 7);
+}
+
+static void test_track_replaced_and_the_first_lands(void **state)
+{
+    check_replaced(*state, 0);
+}
+
+/* Those behind a stuck one are not replaced, unless no block can take them at their fee. */
+static void test_track_waits_its_turn(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    track(f, 1); // nonce 5; 4 is somebody else's
+    wait_sends(f, 1, 1);
+    for (int i = 0; i < 5; i++)
+        next_head(f);
+    assert_int_equal(seen_count(f, SEEN_STUCK), 0);
+    node_lock(f)->base_fee = 1001;
+    node_unlock(f);
+    next_head(f);
+    assert_int_equal(wait_seen(f, SEEN_STUCK, 1).id, 101);
+}
+
+static void test_track_fee_too_low(void **state)
+{
+    struct fixture *f = *state;
+    f->node.send_error =
+        "{\"code\":-32003,\"message\":\"max fee per gas less than block base fee\"}";
+    start(f);
+    track(f, 1);
+    assert_int_equal(wait_seen(f, SEEN_STUCK, 1).id, 101); // at once
+    assert_int_equal(sends_of(f, 1), 1);
+}
+
+/* At its cap it waits, and is sent again when the node might take it. */
+static void test_track_at_the_cap(void **state)
+{
+    struct fixture *f = *state;
+    f->options.caps.max_fee = u256_from_u64(1100);
+    f->node.send_error = "{\"code\":-32000,\"message\":\"transaction underpriced\"}";
+    start(f);
+    track(f, 1);
+    wait_sends(f, 1, 1);
+    next_head(f);
+    wait_sends(f, 1, 2);
+    assert_int_equal(seen_count(f, SEEN_STUCK), 0);
+    node_lock(f)->send_error = NULL;
+    node_unlock(f);
+    unsigned int sends = sends_of(f, 1);
+    next_head(f);
+    wait_sends(f, 1, sends + 1);
+    mine(f, 1, false);
+    (void)wait_seen(f, SEEN_MINED, 1);
+}
+
+/* Somebody else's of the same nonce is in the pool: waited for, then outbid. */
+static void test_track_occupied(void **state)
+{
+    struct fixture *f = *state;
+    f->node.send_error = "{\"code\":-32000,\"message\":\"replacement transaction underpriced\"}";
+    start(f);
+    track(f, 0);
+    wait_sends(f, 0, 1);
+    wait_polls(f, 2);
+    next_head(f);
+    next_head(f);
+    assert_int_equal(seen_count(f, SEEN_STUCK), 0);
+    next_head(f);
+    assert_int_equal(wait_seen(f, SEEN_STUCK, 1).id, 100);
+}
+
+static void test_track_bad_bytes(void **state)
+{
+    struct fixture *f = *state;
+    f->node.send_error = "{\"code\":-32000,\"message\":\"exceeds block gas limit\"}";
+    start(f);
+    track(f, 1);
+    struct seen s = wait_seen(f, SEEN_VOID, 1);
+    assert_int_equal(s.id, 101);
+    assert_non_null(strstr(s.text, "no node takes it"));
+}
+
+/* A nonce that a node lied about is given up once the truth is known. */
+static void test_track_out_of_line(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    track_attempts(f, 9, 1000, (const uint64_t[]){5000}, (const int[]){1, -1});
+    wait_sends(f, 1, 1);
+    for (int i = 0; i < 3; i++)
+        next_head(f);
+    struct seen s = wait_seen(f, SEEN_VOID, 1);
+    assert_int_equal(s.id, 9);
+    assert_non_null(strstr(s.text, "far above"));
+}
+
+/* A node that says yes and does not keep it: sent again, never raised, whatever time passes. */
+static void test_track_swallowed(void **state)
+{
+    struct fixture *f = *state;
+    f->node.swallows = true;
+    start(f);
+    track(f, 0);
+    wait_sends(f, 0, 1);
+    for (int i = 0; i < 6; i++)
+        next_head(f);
+    wait_sends(f, 0, 3);
+    assert_int_equal(seen_count(f, SEEN_STUCK), 0);
+    node_lock(f)->swallows = false;
+    node_unlock(f);
+    mine(f, 0, false);
+    (void)wait_seen(f, SEEN_MINED, 1);
+}
+
+/* A receipt whose nonce the account has not used is a lie, or of a block that is gone. */
+static void test_track_receipt_without_the_nonce(void **state)
+{
+    struct fixture *f = *state;
+    f->node.txs[1].block = 9;
+    f->node.nonce = 5; // transaction 1 has nonce 5: not used
+    start(f);
+    track(f, 1);
+    wait_sends(f, 1, 1);
+    wait_polls(f, 10);
+    assert_int_equal(seen_count(f, SEEN_MINED), 0);
+    struct node *n = node_lock(f);
+    n->nonce = 6;
+    n->head++;
+    node_unlock(f);
+    (void)wait_seen(f, SEEN_MINED, 1);
 }
 
 static void test_track_late_receipt(void **state)
@@ -1368,7 +1702,7 @@ static void test_track_late_receipt(void **state)
     wait_polls(f, 10); // seen once or so: nonce used, no receipt yet
     mine(f, 1, false);
     assert_true(wait_seen(f, SEEN_MINED, 1).receipt.ok);
-    assert_int_equal(seen_count(f, SEEN_SUPERSEDED), 0);
+    assert_int_equal(seen_count(f, SEEN_VOID), 0);
     assert_int_equal(sends_of(f, 1), 0);
 }
 
@@ -1516,6 +1850,8 @@ int main(void)
         T(test_reverting_queues_are_empty),
         T(test_poke),
         T(test_prepare_fees),
+        T(test_prepare_waits_for_the_caps),
+        T(test_account),
         T(test_prepare_rejected),
         T(test_prepare_survives_trouble),
         T(test_queue_is_bounded),
@@ -1527,6 +1863,17 @@ int main(void)
         T(test_track_forgotten),
         T(test_track_after_outage),
         T(test_track_superseded),
+        T(test_track_landed_though_refused),
+        T(test_track_replaced),
+        T(test_track_replaced_and_the_first_lands),
+        T(test_track_waits_its_turn),
+        T(test_track_fee_too_low),
+        T(test_track_at_the_cap),
+        T(test_track_occupied),
+        T(test_track_bad_bytes),
+        T(test_track_out_of_line),
+        T(test_track_swallowed),
+        T(test_track_receipt_without_the_nonce),
         T(test_track_late_receipt),
         T(test_track_reverted),
         T(test_job_get),

@@ -192,6 +192,7 @@ static const char *sample(int id, int n, char text[256])
     static const char *const formats[OPTION_TYPE_COUNT] = {
         [OPTION_TYPE_STRING] = "text @.out",
         [OPTION_TYPE_DECIMAL] = "10@",
+        [OPTION_TYPE_WEI] = "2@.5gwei",
         [OPTION_TYPE_LISTEN] = "127.0.0.1:800@",
         [OPTION_TYPE_HOSTPORT] = "host@:22",
         [OPTION_TYPE_URLS] = "http://host@:8545/path?a=b",
@@ -205,6 +206,9 @@ static const char *sample(int id, int n, char text[256])
     };
     const struct option *opt = &option_table[id];
     unsigned long long number = opt->min + (unsigned int)n + 1;
+    if (strtoull(opt->def, NULL, 10) > opt->min &&
+        strtoull(opt->def, NULL, 10) <= opt->min + SAMPLES)
+        number += SAMPLES;
     switch (opt->type) {
     case OPTION_TYPE_BOOL: // the first is not the default, the others are
         return (strcmp(opt->def, "true") == 0) == (n == 0) ? "false" : "true";
@@ -251,6 +255,7 @@ static const char *bad_sample(int id, int n, char text[256])
         [OPTION_TYPE_SIZE] = {"x", "0", "-1", "5MB", "65MiB", "18014398509481984KiB", "MiB"},
         [OPTION_TYPE_DURATION] = {"x", "1d", "-1s", "999999999h", "ms", "1.5s"},
         [OPTION_TYPE_DECIMAL] = {"x", "-1", "0x10", "1e18", "1.0"},
+        [OPTION_TYPE_WEI] = {"x", "-1", "gwei", "1.5", "1e9", "1 gwei", ".5gwei"},
         [OPTION_TYPE_LISTEN] = {"3000", "host", ":65536", ":x", "::1:30", "a b:1"},
         [OPTION_TYPE_HOSTPORT] = {"host", ":22", "host:0", "host:65536", "a/b:1", "http://a:1"},
         [OPTION_TYPE_URLS] =
@@ -800,6 +805,51 @@ static void the_limits_of_lists_and_numbers(void **state)
     assert_int_equal(r.o.slurm_timeout_ms, 90000);
     run_end(&r);
     buf_free(&b);
+}
+
+static void amounts_of_wei(void **state)
+{
+    static const struct {
+        const char *given, *wei, *printed;
+    } good[] = {
+        {"0", "0", "0"},
+        {"7", "7", "7"},
+        {"7wei", "7", "7"},
+        {"1500000000", "1500000000", "1500000000"},
+        {"2000000000", "2000000000", "2gwei"},
+        {"1.5gwei", "1500000000", "1500000000"},
+        {"0.000000001gwei", "1", "1"},
+        {"30gwei", "30000000000", "30gwei"},
+        {"0.25ether", "250000000000000000", "250000000gwei"},
+        {"100ether", "100000000000000000000", "100ether"},
+        {"0ether", "0", "0"},
+        {"0.000000000000000001ether", "1", "1"},
+    };
+    const struct option_type *type = &option_types[OPTION_TYPE_WEI];
+    const struct option *opt = &option_table[OPTION_eth_max_fee_per_gas];
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        struct u256 v;
+        char digits[U256_DEC_TEXT];
+        struct buf b = BUF_INIT(100);
+        assert_int_equal(type->parse(opt, good[i].given, &v, true), 0);
+        assert_string_equal(u256_format_dec(digits, v), good[i].wei);
+        type->format(&v, &b);
+        assert_string_equal(buf_str(&b), good[i].printed);
+        buf_free(&b);
+    }
+    static const char *const bad[] = {
+        "0.0000000001gwei",
+        "1.gwei",
+        "1.1.1gwei",
+        "1.0wei",
+        "1GWEI",
+        "115792089237316195423570985008687907853269984665640564039457584007913129639936",
+        "1157920892373161954235709850086879078532699846656405640394575840079ether"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct u256 v = u256_from_u64(5);
+        assert_int_equal(type->parse(opt, bad[i], &v, true), ERR_INVALID);
+        assert_int_equal(u256_cmp(v, u256_from_u64(5)), 0);
+    }
 }
 
 static void urls_of_all_shapes(void **state)
@@ -1376,6 +1426,7 @@ int main(void)
         cmocka_unit_test(the_last_of_repeated_flags_counts),
         cmocka_unit_test(labels_add_up_within_a_level),
         cmocka_unit_test(the_limits_of_lists_and_numbers),
+        cmocka_unit_test(amounts_of_wei),
         cmocka_unit_test(urls_of_all_shapes),
         cmocka_unit_test(tls_needs_key_and_certificate),
         cmocka_unit_test(files_that_are_used_must_be_readable),

@@ -202,53 +202,238 @@ static void collect_tx(void *ctx, const struct tx *tx)
     open_txs[open_count++] = *tx;
 }
 
+/* How many are open. */
+static size_t read_txs(struct store *s)
+{
+    size_t unreadable;
+    open_count = 0;
+    assert_int_equal(store_txs_open(s, collect_tx, NULL, &unreadable), 0);
+    assert_int_equal(unreadable, 0);
+    return open_count;
+}
+
+static struct tx sample_tx(const char *key, const struct job *job)
+{
+    struct tx tx = {.kind = job ? TX_END : TX_CLAIM, .data = {1, 2, 3}, .data_len = 3};
+    snprintf(tx.key, sizeof(tx.key), "%s", key);
+    if (job) memcpy(tx.job, job->id, sizeof(tx.job));
+    return tx;
+}
+
+static void close_tx(struct store *s, struct tx *tx, enum tx_state state)
+{
+    tx->state = state;
+    store_begin(s);
+    assert_int_equal(store_tx_update(s, tx), 0);
+    must_commit(s);
+}
+
 static void test_transactions(void **state)
 {
-    struct tx claim = {.kind = TX_CLAIM, .data = {1, 2, 3}, .data_len = 3};
-    struct tx end = {.kind = TX_END, .data = {9}, .data_len = 1};
     struct job job = sample_job(5);
+    struct tx claim = sample_tx("claimNextJob/5/0", NULL), end = sample_tx("end/5/7", &job);
     struct store *s = must_open();
-    memcpy(end.job, job.id, sizeof(end.job));
     store_begin(s);
     store_job_put(s, &job);
-    assert_int_equal(store_tx_insert(s, &claim), 0);
-    assert_int_equal(store_tx_insert(s, &end), 0);
+    assert_int_equal(store_tx_want(s, &claim, false), 0);
+    assert_int_equal(store_tx_want(s, &end, true), 0);
     assert_true(end.id > claim.id);
     end.state = TX_SIGNED;
-    end.has_nonce = true;
-    end.nonce = 77;
-    end.raw_len = 5;
-    memset(end.raw, 0xee, 5);
-    memset(end.hash, 0x55, sizeof(end.hash));
     assert_int_equal(store_tx_update(s, &end), 0);
     must_commit(s);
     store_close(s);
 
     s = must_open();
-    open_count = 0;
-    assert_int_equal(store_txs_open(s, collect_tx, NULL), 0);
-    assert_int_equal(open_count, 2);
+    assert_int_equal(read_txs(s), 2);
     assert_memory_equal(&open_txs[0], &claim, sizeof(claim));
     assert_memory_equal(&open_txs[1], &end, sizeof(end));
-
-    // A nonce that is in flight cannot be taken twice.
-    struct error err = {0};
-    store_begin(s);
-    claim.state = TX_SIGNED;
-    claim.has_nonce = true;
-    claim.nonce = 77;
-    claim.raw_len = 1;
-    assert_true(store_tx_update(s, &claim) < 0);
-    assert_true(store_commit(s, &err) < 0);
-
-    store_begin(s);
-    end.state = TX_MINED;
     end.block = 12;
-    store_tx_update(s, &end);
+    close_tx(s, &end, TX_MINED);
+    assert_int_equal(read_txs(s), 1);
+    store_close(s);
+}
+
+/* What is to be done once cannot be asked for twice. */
+static void test_an_intent_exists_once(void **state)
+{
+    struct job job = sample_job(5);
+    struct tx end = sample_tx("end/5/7", &job), twin = end, claim = sample_tx("claim/5/0", NULL);
+    struct store *s = must_open();
+    store_begin(s);
+    store_job_put(s, &job);
+    assert_int_equal(store_tx_want(s, &end, true), 0);
+    assert_int_equal(store_tx_want(s, &twin, true), ERR_EXISTS);
+    assert_int_equal(store_tx_want(s, &claim, false), 0);
     must_commit(s);
+    close_tx(s, &end, TX_SIGNED);
+    store_begin(s);
+    assert_int_equal(store_tx_want(s, &twin, true), ERR_EXISTS);
+    must_commit(s);
+    assert_int_equal(read_txs(s), 2);
+
+    // Rejected: the same row is wanted again, with what is known by then.
+    snprintf(end.reason, sizeof(end.reason), "because");
+    close_tx(s, &end, TX_REJECTED);
+    twin.data[0] = 99;
+    store_begin(s);
+    assert_int_equal(store_tx_want(s, &twin, false), 0);
+    must_commit(s);
+    assert_int_equal(twin.id, end.id);
+    assert_int_equal(read_txs(s), 2);
+    assert_memory_equal(&open_txs[0], &twin, sizeof(twin));
+
+    // One that was mined only if that is asked for.
+    close_tx(s, &claim, TX_MINED);
+    close_tx(s, &twin, TX_REVERTED);
+    store_begin(s);
+    assert_int_equal(store_tx_want(s, &claim, false), ERR_EXISTS);
+    assert_int_equal(store_tx_want(s, &end, true), 0);
+    must_commit(s);
+    assert_int_equal(end.id, twin.id);
+    assert_int_equal(read_txs(s), 1);
+    store_close(s);
+}
+
+static struct tx_attempt seen_attempts[4];
+static size_t attempt_count;
+
+static void collect_attempt(void *ctx, const struct tx_attempt *a)
+{
+    assert_true(attempt_count < 4);
+    seen_attempts[attempt_count++] = *a;
+}
+
+static size_t read_attempts(struct store *s, uint64_t tx)
+{
+    attempt_count = 0;
+    assert_int_equal(store_attempts(s, tx, collect_attempt, NULL), 0);
+    return attempt_count;
+}
+
+static struct tx_attempt sample_attempt(uint8_t n)
+{
+    struct tx_attempt a = {.nonce = n, .eip1559 = true, .gas_limit = 5, .raw_len = 3};
+    memset(a.hash, n, sizeof(a.hash));
+    memset(a.raw, 0xe0 + n, 3);
+    snprintf(a.max_fee_wei, sizeof(a.max_fee_wei), "115792089237316195423570985008687907853");
+    snprintf(a.max_tip_wei, sizeof(a.max_tip_wei), "%d", n);
+    return a;
+}
+
+static void add_costs(void *ctx, const char *cost_wei)
+{
+    strcat(ctx, cost_wei);
+    strcat(ctx, " ");
+}
+
+static void test_attempts(void **state)
+{
+    struct tx claim = sample_tx("claim/5/0", NULL), other = sample_tx("claim/5/1", NULL);
+    struct tx_attempt first = sample_attempt(1), second = sample_attempt(2);
+    char costs[100] = "";
+    struct store *s = must_open();
+    store_begin(s);
+    store_tx_want(s, &claim, false);
+    store_tx_want(s, &other, false);
+    assert_int_equal(store_attempt_add(s, claim.id, &first), 0);
+    assert_int_equal(store_attempt_add(s, claim.id, &second), 0);
+    assert_int_equal(store_attempt_add(s, other.id, &first), 0); // the same bytes: that can be
+    must_commit(s);
+    store_close(s);
+
+    s = must_open();
+    assert_int_equal(read_attempts(s, claim.id), 2);
+    assert_memory_equal(&seen_attempts[0], &first, sizeof(first));
+    assert_memory_equal(&seen_attempts[1], &second, sizeof(second));
+    assert_true(store_nonce_is_ours(s, 1));
+    assert_true(store_nonce_is_ours(s, 2));
+    assert_false(store_nonce_is_ours(s, 3));
+
+    // The same form again is the last one, and once.
+    store_begin(s);
+    store_attempt_add(s, claim.id, &first);
+    must_commit(s);
+    assert_int_equal(read_attempts(s, claim.id), 2);
+    assert_memory_equal(&seen_attempts[1], &first, sizeof(first));
+
+    // What was mined is no attempt any more, and what it cost is known.
+    store_begin(s);
+    assert_int_equal(store_attempt_mined(s, claim.id, first.hash, "123456789012345678901"), 0);
+    assert_int_equal(store_attempt_mined(s, other.id, first.hash, "7"), 0);
+    must_commit(s);
+    assert_int_equal(read_attempts(s, claim.id), 1);
+    assert_memory_equal(&seen_attempts[0], &second, sizeof(second));
+    assert_true(store_nonce_is_ours(s, 1));
+    assert_int_equal(store_costs_since(s, 0, add_costs, costs), 0);
+    assert_int_equal(strlen(costs), strlen("123456789012345678901 7 ")); // in any order
+    assert_non_null(strstr(costs, "123456789012345678901 "));
+    costs[0] = '\0';
+    assert_int_equal(store_costs_since(s, INT64_MAX, add_costs, costs), 0);
+    assert_string_equal(costs, "");
+    store_close(s);
+}
+
+static void run_sql(const char *sql)
+{
+    char path[128];
+    char *why = NULL;
+    sqlite3 *db;
+    in_dir(path, sizeof(path), "agent.db");
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    if (sqlite3_exec(db, sql, NULL, NULL, &why) != SQLITE_OK) fail_msg("%s", why);
+    sqlite3_close(db);
+}
+
+static void test_an_unreadable_transaction_is_left_alone(void **state)
+{
+    struct tx bad = sample_tx("claim/5/0", NULL), good = sample_tx("claim/5/1", NULL);
+    size_t unreadable;
+    struct store *s = must_open();
+    store_begin(s);
+    store_tx_want(s, &bad, false);
+    store_tx_want(s, &good, false);
+    must_commit(s);
+    store_close(s);
+    run_sql("UPDATE outbox SET kind = 99 WHERE key = 'claim/5/0'");
+    s = must_open();
     open_count = 0;
-    store_txs_open(s, collect_tx, NULL);
+    assert_int_equal(store_txs_open(s, collect_tx, NULL, &unreadable), 0);
+    assert_int_equal(unreadable, 1);
     assert_int_equal(open_count, 1);
+    assert_int_equal(open_txs[0].id, good.id);
+    store_close(s);
+}
+
+/* Transactions from before attempts were rows of their own, in each state, are taken over. */
+static void test_outbox_of_schema_4(void **state)
+{
+    struct tx next = sample_tx("claim/9/0", NULL);
+    store_close(must_open());
+    run_sql("DROP TABLE outbox; DROP TABLE attempts;"
+            "CREATE TABLE outbox ("
+            " id INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, state INTEGER NOT NULL,"
+            " job TEXT REFERENCES jobs (id) ON DELETE CASCADE, data BLOB NOT NULL, nonce INTEGER,"
+            " hash BLOB, raw BLOB, block INTEGER NOT NULL, reason TEXT NOT NULL,"
+            " created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL);"
+            "INSERT INTO outbox (kind, state, data, nonce, hash, raw, block, reason, created_ms,"
+            " updated_ms) VALUES (1, 0, x'01', NULL, NULL, NULL, 0, '', 1, 1),"
+            " (1, 1, x'02', 7, zeroblob(32), x'f8', 0, '', 1, 1),"
+            " (1, 2, x'03', 6, zeroblob(32), x'f9', 9, '', 1, 1),"
+            " (1, 4, x'04', NULL, NULL, NULL, 0, 'NoJob()', 1, 1);"
+            "PRAGMA user_version = 4");
+    struct store *s = must_open();
+    assert_int_equal(read_txs(s), 2);
+    assert_int_equal(open_txs[0].state, TX_WANTED);
+    assert_int_equal(open_txs[0].data[0], 1);
+    assert_int_equal(open_txs[1].state, TX_SIGNED);
+    assert_int_equal(read_attempts(s, open_txs[1].id), 1);
+    assert_int_equal(seen_attempts[0].nonce, 7);
+    assert_int_equal(seen_attempts[0].raw[0], 0xf8);
+    assert_true(store_nonce_is_ours(s, 6));
+    store_begin(s);
+    assert_int_equal(store_tx_want(s, &next, false), 0);
+    must_commit(s);
+    assert_int_equal(next.id, 5); // ids go on
     store_close(s);
 }
 
@@ -421,6 +606,10 @@ int main(void)
         TEST(test_scripts),
         TEST(test_top_ups_count_once),
         TEST(test_transactions),
+        TEST(test_an_intent_exists_once),
+        TEST(test_attempts),
+        TEST(test_an_unreadable_transaction_is_left_alone),
+        TEST(test_outbox_of_schema_4),
         TEST(test_second_agent_is_told_who_holds_it),
         TEST(test_binding),
         TEST(test_damage_is_noticed),

@@ -138,6 +138,11 @@ static void steps(void **state)
         {{.answer = TX_ANSWER_NONCE_AHEAD, .blocks = 99, .priced_out = true}, TX_STEP_SEND},
         {{.answer = TX_ANSWER_LATER, .next = true, .blocks = 99}, TX_STEP_SEND},
         {{.answer = TX_ANSWER_BAD}, TX_STEP_VOID},
+        // A nonce that a node lied about.
+        {{.answer = TX_ANSWER_TAKEN, .out_of_line = true, .blocks = 2, .looks = 2}, TX_STEP_WAIT},
+        {{.answer = TX_ANSWER_TAKEN, .out_of_line = true, .blocks = 3}, TX_STEP_VOID},
+        {{.answer = TX_ANSWER_NONCE_AHEAD, .out_of_line = true, .looks = TX_CHECK_LOOKS},
+         TX_STEP_VOID},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct tx_view v = cases[i].view;
@@ -150,7 +155,7 @@ static void steps(void **state)
 static void steps_of_every_view(void **state)
 {
     (void)state;
-    for (unsigned int bits = 0; bits < 1 << 12; bits++) {
+    for (unsigned int bits = 0; bits < 1 << 13; bits++) {
         struct tx_view v = {
             .answer = (enum tx_answer)(bits & 7),
             .nonce_used = bits >> 3 & 1,
@@ -160,6 +165,7 @@ static void steps_of_every_view(void **state)
             .blocks = bits >> 8 & 1 ? 5 : 4,
             .idle_ms = bits >> 9 & 1 ? TX_IDLE_MS : 0,
             .looks = (unsigned int[]){1, 2, TX_OVERTAKEN_LOOKS, TX_CHECK_LOOKS}[bits >> 10 & 3],
+            .out_of_line = bits >> 12 & 1,
             .bump_after = 5,
         };
         enum tx_step step = tx_step_of(&v);
@@ -167,7 +173,8 @@ static void steps_of_every_view(void **state)
         // Nothing is sent, raised or given up while a receipt may be on its way.
         if (v.nonce_used) assert_true(step == TX_STEP_WAIT || step == TX_STEP_VOID);
         if (step == TX_STEP_VOID)
-            assert_true(v.nonce_used ? v.looks >= TX_OVERTAKEN_LOOKS : v.answer == TX_ANSWER_BAD);
+            assert_true(v.nonce_used ? v.looks >= TX_OVERTAKEN_LOOKS
+                                     : v.answer == TX_ANSWER_BAD || v.out_of_line);
         // More money is offered only where it helps.
         if (step == TX_STEP_RAISE) {
             assert_true(v.answer == TX_ANSWER_FEE_LOW || (stuck && (v.next || v.priced_out)));
@@ -175,7 +182,8 @@ static void steps_of_every_view(void **state)
             if (v.answer == TX_ANSWER_TAKEN) assert_int_equal(v.known, TX_KNOWN_YES);
         }
         // What no node has is sent again.
-        if (!v.nonce_used && v.answer == TX_ANSWER_TAKEN && v.known == TX_KNOWN_NO)
+        if (!v.nonce_used && !v.out_of_line && v.answer == TX_ANSWER_TAKEN &&
+            v.known == TX_KNOWN_NO)
             assert_int_equal(step, TX_STEP_SEND);
         // Nothing waits for ever: after enough looks and blocks something is done.
         v.nonce_used = false;
