@@ -35,14 +35,18 @@ const AGENT_ENV = Object.fromEntries(
     ['TSAN_OPTIONS', 'ASAN_OPTIONS', 'LSAN_OPTIONS', 'UBSAN_OPTIONS'].flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])),
 );
 
-/** Runs the tests one after the other on one grid; the agent runs at the start of each. */
-export async function runTests(options = {}) {
+/**
+ * Runs the tests one after the other on one grid; the agent runs at the start of each. prepare(grid):
+ * what else there is to start, before the first.
+ */
+export async function runTests(options = {}, prepare = async () => {}) {
     const grid = newGrid(options);
     let failed = 0;
     test('the log has no word of a sanitizer, a crash or a forbidden event', checkLog);
     console.log(`1..${tests.length}`);
     try {
         await grid.start();
+        await prepare(grid);
         for (const [i, { name, fn }] of tests.entries()) {
             const began = Date.now();
             try {
