@@ -53,6 +53,8 @@ static int copy_record(struct server_job_event *event, const Supervisor__V1alpha
     event->start_s = r->start_time;
     event->end_s = r->end_time;
     event->user_id = r->user_id;
+    event->settled = r->settled;
+    event->not_run = r->not_run;
     return copy_cluster(event->cluster, sizeof(event->cluster), r->cluster);
 }
 

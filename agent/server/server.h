@@ -41,6 +41,8 @@ struct server_job_event {
     uint32_t restart_count;
     int64_t submit_s, start_s, end_s;
     uint32_t user_id;
+    bool settled; // Slurm will not queue the job again by itself
+    bool not_run; // its script was never run
     char cluster[64];
 };
 

@@ -28,6 +28,8 @@ enum record_flag {
     RECORD_CUT_NAME = 1, // the text was longer than its bound
     RECORD_CUT_COMMENT = 2,
     RECORD_CUT_CLUSTER = 4,
+    RECORD_SETTLED = 8,  // Slurm will not queue the job again by itself; without it: it may
+    RECORD_NOT_RUN = 16, // the script was never run, whatever the state is
 };
 
 /* Times are seconds since the epoch, 0 = none. Numbers are Slurm's own, unchanged. */

@@ -29,6 +29,7 @@ enum {
     FLAG_COMPLETING = 1 << 15,
     FLAG_POWER_UP_NODE = 1 << 18,
     FLAG_REVOKED = 1 << 19, // runs on another cluster of the federation
+    FLAG_REQUEUE_FED = 1 << 20,
 };
 
 enum {
@@ -41,7 +42,7 @@ enum {
 
 static const struct {
     enum request_status status;
-    bool only_completing; // without COMPLETING the job was requeued and lives
+    bool only_completing; // without COMPLETING a job that may be requeued was, and lives
 } ends[BASES] = {
     [BASE_COMPLETE] = {REQUEST_FINISHED, false},
     [BASE_CANCELLED] = {REQUEST_CANCELLED, false},
@@ -62,16 +63,24 @@ static enum request_status nothing(const char **why, const char *text)
 
 static enum request_status end_status(const struct record *r, const char **why)
 {
-    enum { LIVES = FLAG_REQUEUE | FLAG_REQUEUE_HOLD | FLAG_SPECIAL_EXIT | FLAG_REVOKED };
+    enum {
+        LIVES =
+            FLAG_REQUEUE | FLAG_REQUEUE_HOLD | FLAG_SPECIAL_EXIT | FLAG_REQUEUE_FED | FLAG_REVOKED
+    };
     uint32_t base = r->job_state & STATE_BASE;
 
     if (r->job_state & FLAG_RESIZING) return nothing(why, "the job was resized");
     if (base == BASE_PENDING || (r->job_state & LIVES)) return nothing(why, "the job was requeued");
     if (base >= BASES || ends[base].status == REQUEST_UNSPECIFIED)
         return nothing(why, "the state is not an end");
-    if (ends[base].only_completing && !(r->job_state & FLAG_COMPLETING))
+    if (ends[base].only_completing && !(r->job_state & FLAG_COMPLETING) &&
+        !(r->flags & RECORD_SETTLED))
         return nothing(why, "the job was probably requeued");
-    return ends[base].status;
+    // As the agent has it (agent/engine/ends.c), for servers that do not look at the record.
+    bool started = r->job_state & FLAG_COMPLETING || request_duration_s(r) > 0;
+    bool failed = !started || r->flags & RECORD_NOT_RUN || r->wait_status;
+    if (base == BASE_COMPLETE && failed) return REQUEST_FAILED;
+    return base == BASE_TIMEOUT && !started ? REQUEST_FAILED : ends[base].status;
 }
 
 /* The name as the agent wants it; "" for a start without one. False: not a grid job's. */
@@ -148,6 +157,8 @@ uint8_t *request_pack(const struct record *r, size_t *len, struct error *err)
     slurm.end_time = r->end_s;
     slurm.user_id = r->user_id;
     slurm.cluster = cluster;
+    slurm.settled = (r->flags & RECORD_SETTLED) != 0;
+    slurm.not_run = (r->flags & RECORD_NOT_RUN) != 0;
 
     Supervisor__V1alpha1__SetJobStatusRequest request =
         SUPERVISOR__V1ALPHA1__SET_JOB_STATUS_REQUEST__INIT;

@@ -13,11 +13,17 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "src/common/node_conf.h"
+
 #include "plugins/common/mark.h"
 #include "plugins/common/spool.h"
+
+/* slurmctld need not have it: the plugins must load all the same. */
+#pragma weak find_node_record
 
 enum { LOG_EVERY_MS = 10000 }; // failures to record: one line in this time, with their number
 
@@ -58,16 +64,57 @@ static void log_failure(int rc)
     log_next_ms = now + LOG_EVERY_MS;
 }
 
+/* As slurmctld reckons it: pre_sus_time is what the job ran until it was last stopped or resumed.
+ */
+static int64_t suspended_s(const job_record_t *job)
+{
+    if (!job->suspend_time) return 0;
+    return job->suspend_time - job->start_time - job->pre_sus_time;
+}
+
+/*
+ * Will Slurm leave it at this end? Up to 23.11 RequeueExit queues also those jobs again that are
+ * not to be requeued.
+ */
+static bool is_settled(const job_record_t *job)
+{
+    return job->details && !job->details->requeue && !slurm_conf.requeue_exit &&
+           !slurm_conf.requeue_exit_hold;
+}
+
+/*
+ * A batch script that its node could not start (a required SPANK plugin failed, or no memory) is
+ * COMPLETED with exit code 0. Nothing in the job tells it from one that was run; but slurmctld has
+ * drained the node just before. It does the same when a process of the job could not be killed:
+ * then UnkillableStepTimeout has passed since the script ended.
+ */
+static bool is_not_run(const job_record_t *job)
+{
+    static const char drained[] = "batch job complete failure";
+    if ((job->job_state & JOB_STATE_BASE) != JOB_COMPLETE || !job->batch_host ||
+        !find_node_record || job->end_time - job->start_time >= slurm_conf.unkillable_timeout)
+        return false;
+    const node_record_t *node = find_node_record(job->batch_host);
+    return node && node->reason && strcmp(node->reason, drained) == 0 &&
+           labs(job->end_time - node->reason_time) <= 1;
+}
+
+static uint8_t end_flags(const job_record_t *job)
+{
+    return (is_settled(job) ? RECORD_SETTLED : 0) | (is_not_run(job) ? RECORD_NOT_RUN : 0);
+}
+
 static void fill_record(struct record *r, enum record_kind kind, const job_record_t *job)
 {
     *r = (struct record){
         .kind = (uint8_t)kind,
+        .flags = kind == RECORD_END ? end_flags(job) : 0,
         .job_id = job->job_id,
         .restart_count = job->restart_cnt,
         .submit_s = job->details ? job->details->submit_time : 0,
         .start_s = job->start_time,
         .end_s = kind == RECORD_END ? job->end_time : 0, // until the end it is but the limit
-        .suspended_s = job->tot_sus_time,
+        .suspended_s = suspended_s(job),
         .job_state = job->job_state,
         .wait_status = job->exit_code,
         .user_id = job->user_id,

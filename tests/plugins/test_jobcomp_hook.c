@@ -52,7 +52,7 @@ static void test_what_is_recorded(void **state)
     assert_int_equal(r.submit_s, 1000);
     assert_int_equal(r.start_s, 1010);
     assert_int_equal(r.end_s, 1100);
-    assert_int_equal(r.suspended_s, 7);
+    assert_int_equal(r.suspended_s, 0);
     assert_int_equal(r.job_state, 0x8005);
     assert_int_equal(r.wait_status, 0x300);
     assert_int_equal(r.user_id, 1000);
@@ -60,6 +60,89 @@ static void test_what_is_recorded(void **state)
     assert_string_equal(r.comment, COMMENT);
     assert_string_equal(r.cluster, "lab");
     assert_true(r.written_s > 1700000000);
+}
+
+/* What the hook records of host_job as it is now. */
+static struct record recorded(void)
+{
+    struct record r = {0};
+    assert_int_equal(hook(), 0);
+    assert_true(host_read_spool(&r) > 0);
+    return r;
+}
+
+/* As slurmctld leaves its times: pre_sus_time is what the job ran until suspend_time. */
+static void test_suspended_time(void **state)
+{
+    (void)state;
+    static const struct {
+        time_t suspend_time, pre_sus_time, end_time;
+        int64_t suspended_s;
+    } table[] = {
+        {0, 0, 1100, 0},
+        {1050, 30, 1100, 10}, // ran 1010 to 1040, resumed 1050
+        {1040, 30, 1040, 0},  // cancelled while suspended: it ended when it was suspended
+        {1080, 50, 1080, 20}, // the same, after an earlier suspension of 20 s
+    };
+    (void)host_set_location(plugin, "127.0.0.1:1");
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        host_job.suspend_time = table[i].suspend_time;
+        host_job.pre_sus_time = table[i].pre_sus_time;
+        host_job.end_time = table[i].end_time;
+        host_job.tot_sus_time = 77; // counts on after the end
+        assert_int_equal(recorded().suspended_s, table[i].suspended_s);
+    }
+}
+
+static void test_settled(void **state)
+{
+    (void)state;
+    (void)host_set_location(plugin, "127.0.0.1:1");
+    assert_int_equal(recorded().flags, RECORD_SETTLED);
+    host_job.details->requeue = 1;
+    assert_int_equal(recorded().flags, 0);
+    host_job.details->requeue = 0;
+    slurm_conf.requeue_exit = "77";
+    assert_int_equal(recorded().flags, 0);
+    slurm_conf.requeue_exit = NULL;
+    slurm_conf.requeue_exit_hold = "78";
+    assert_int_equal(recorded().flags, 0);
+    slurm_conf.requeue_exit_hold = NULL;
+    host_job.details = NULL;
+    assert_int_equal(recorded().flags, 0);
+}
+
+/* COMPLETED, and its node drained just now: the script was never run. */
+static void test_not_run(void **state)
+{
+    (void)state;
+    (void)host_set_location(plugin, "127.0.0.1:1");
+    slurm_conf.unkillable_timeout = 60;
+    host_job.job_state = 0x8003;
+    host_job.batch_host = "n1";
+    host_job.start_time = 1099;
+    assert_int_equal(recorded().flags, RECORD_SETTLED);
+    host_node.reason = "batch job complete failure";
+    host_node.reason_time = 1100;
+    assert_int_equal(recorded().flags, RECORD_SETTLED | RECORD_NOT_RUN);
+    host_node.reason_time = 1101;
+    assert_int_equal(recorded().flags, RECORD_SETTLED | RECORD_NOT_RUN);
+    host_node.reason_time = 1098; // drained for another job
+    assert_int_equal(recorded().flags, RECORD_SETTLED);
+    host_node.reason_time = 1100;
+    host_job.start_time = 1040; // its script ran, and left a process that could not be killed
+    assert_int_equal(recorded().flags, RECORD_SETTLED);
+    host_job.start_time = 1099;
+    host_job.job_state = 0x8005;
+    assert_int_equal(recorded().flags, RECORD_SETTLED);
+    host_job.job_state = 0x8003;
+    host_node.reason = "maintenance";
+    assert_int_equal(recorded().flags, RECORD_SETTLED);
+    host_job.batch_host = "n2";
+    assert_int_equal(recorded().flags, RECORD_SETTLED);
+    host_job.batch_host = NULL;
+    assert_int_equal(recorded().flags, RECORD_SETTLED);
+    host_node.reason = NULL;
 }
 
 static void test_what_is_not_recorded(void **state)
@@ -255,6 +338,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, host_teardown)
         T(test_what_is_recorded),
+        T(test_suspended_time),
+        T(test_settled),
+        T(test_not_run),
         T(test_what_is_not_recorded),
 #if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 5, 0)
         T(test_start_is_recorded),

@@ -59,7 +59,7 @@ static void test_status_table(void **state)
         uint32_t job_state;
         enum request_status status;
     } cases[] = {
-        {0x8003, REQUEST_FINISHED},    {0x0003, REQUEST_FINISHED},
+        {0x8003, REQUEST_FINISHED},    {0x0003, REQUEST_FAILED},
         {0x8005, REQUEST_FAILED},      {0x0004, REQUEST_CANCELLED},
         {0x8004, REQUEST_CANCELLED},   {0x8006, REQUEST_OUT_OF_CREDITS},
         {0x000a, REQUEST_FAILED},      {0x800b, REQUEST_FAILED},
@@ -73,6 +73,11 @@ static void test_status_table(void **state)
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         assert_int_equal(status_of(RECORD_END, cases[i].job_state), cases[i].status);
+    // All of them, with what the record adds: test_ends.c.
+    struct record r = {.kind = RECORD_END, .job_state = 0x0007, .flags = RECORD_SETTLED};
+    const char *why;
+    record_set_name(&r, NAME);
+    assert_int_equal(request_status(&r, &why), REQUEST_FAILED);
     assert_int_equal(status_of(RECORD_START, 0x4001), REQUEST_RUNNING);
     assert_int_equal(status_of(RECORD_START, 0x44001), REQUEST_UNSPECIFIED); // nodes power up
     assert_int_equal(status_of(9, 0x8003), REQUEST_UNSPECIFIED);
