@@ -23,7 +23,8 @@ enum {
     MAIL_MAX = 16384, // plugin events that may wait: beyond it they are told to come again
     STOP_MS = 8000,   // for calls under way: half of what an impatient init gives us
     PRUNE_EVERY_MS = 3600 * 1000,
-    KEEP_DONE_DAYS = 90, // how long a done job can be looked up: a billing quarter
+    KEEP_DONE_DAYS = 90,              // how long a done job can be looked up: a billing quarter
+    KEEP_EARLY_MS = 24 * 3600 * 1000, // far longer than a submission's answer takes
 };
 
 void *engine_alloc(struct engine *e, size_t size)
@@ -188,6 +189,8 @@ static void prune(struct engine *e)
     if (now < e->prune_at_ms) return;
     e->prune_at_ms = now + PRUNE_EVERY_MS;
     (void)store_prune(e->o.store, clock_wall_ms() - (int64_t)KEEP_DONE_DAYS * 24 * 3600 * 1000);
+    int early = store_early_prune(e->o.store, clock_wall_ms() - KEEP_EARLY_MS);
+    if (early > 0) log_info("dropped %d events of jobs that never became known", early);
 }
 
 static void act(struct engine *e)

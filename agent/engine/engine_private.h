@@ -25,7 +25,7 @@ struct live_job {
     unsigned int attempts;      // failures in a row
     long long retry_at_ms;      // not before; 0 = at once
     long long unknown_since_ms; // a submission's outcome is unknown since; 0 = it is not
-    long long end_seen_ms;      // a query showed its end first then; 0 = none did
+    int64_t waited_until_s;     // when it was last seen to wait in Slurm (wall clock); 0 = never
 
     /* Reconciliation: survey.c. */
     bool inherited;              // not claimed by this process: it may be in Slurm already
@@ -92,7 +92,7 @@ struct engine {
     bool chain_up;
     struct chain_ready ready;
     struct chain_poll poll;
-    struct chain_block blocks[BLOCKS_MAX];           // of the store, for chain_start()
+    struct chain_block blocks[BLOCKS_MAX]; // of the store, for chain_start()
     bool account_known;
     struct chain_account account;
     uint64_t nonces_told; // nonces below it that are not ours were told of
@@ -118,7 +118,8 @@ struct engine {
     struct survey survey;
     char status[128]; // as last told
     long long prune_at_ms;
-    struct log_limit claim_limit, slurm_limit, event_limit, sign_limit;
+    struct log_limit claim_limit, slurm_limit, event_limit, sign_limit, early_limit;
+    uint64_t early_dropped; // events that were kept, and gave way to newer ones
 };
 
 /* Messages: what kind of mail this is. */
@@ -173,11 +174,9 @@ bool engine_job_in_slurm(const struct live_job *j);
 /* It may yet be submitted. */
 bool engine_job_before_slurm(const struct live_job *j);
 
-/* The end of a job, from Slurm's words. */
-void engine_job_set_end(struct job *job,
-                        uint32_t slurm_state,
-                        uint32_t wait_status,
-                        uint64_t duration_s);
+/* The time limit that Slurm must have: what earlier attempts spent is not there to be spent again.
+ */
+uint64_t engine_job_slurm_limit_min(const struct job *job);
 
 /* outbox.c: what is to be said to the contract, and what came of it. */
 void engine_outbox_free(struct engine *e);
@@ -246,10 +245,26 @@ struct account_mail {
     struct chain_account account;
 };
 
-/* from_slurm.c */
+/* news.c: what was told of a Slurm job. `who` told it, for people. */
+void engine_news_take(struct engine *e, struct live_job *j, const struct news *n, const char *who);
+
+/* Keep news in the store that cannot be taken yet; `known`: its job is in the store. */
+void engine_news_keep(struct engine *e, const char *job, bool known, const struct news *n);
+void engine_news_replay(struct engine *e, struct live_job *j); // its Slurm id is known now
+
+/* Slurm answered, and knows nothing of the job (any more): an end that was told is the last one. */
+void engine_news_missing(struct engine *e, struct live_job *j);
+
+/* Log news that name another Slurm job than ours: somebody named his job like a customer's. */
+void engine_news_foreign(struct engine *e, const char *job, uint64_t named, uint64_t ours);
+
+/* from_plugins.c */
 void engine_on_plugin_event(struct engine *e, struct mail *m);
+
+/* from_slurm.c */
 void engine_on_slurm_task(struct engine *e, struct mail *m);
-void engine_slurm_ask(struct engine *e); // ping or query if one is due
+void engine_slurm_soon(struct engine *e); // query within a second
+void engine_slurm_ask(struct engine *e);  // ping or query if one is due
 long long engine_slurm_next_ms(const struct engine *e);
 void engine_slurm_watch(struct engine *e); // a job is in Slurm: do not rest until the next query
 void engine_slurm_see(struct engine *e, const struct slurm_job *s); // what an answer says of a job

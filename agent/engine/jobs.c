@@ -86,7 +86,10 @@ bool engine_job_event_apply(struct engine *e,
         j->retry_at_ms = clock_mono_ms() + STOP_AGAIN_MS; // its end is awaited now
     // It may have been claimed again meanwhile, which CANCELLING cannot bear.
     if (from == JOB_CANCELLING && to == JOB_DONE) j->probe_at_ms = clock_mono_ms();
-    if (to == JOB_DONE) (void)store_script_drop(e->o.store, j->row.id);
+    if (to == JOB_DONE) {
+        (void)store_script_drop(e->o.store, j->row.id);
+        (void)store_early_drop(e->o.store, j->row.id);
+    }
     (void)store_job_put(e->o.store, &j->row);
     (void)store_event_add(e->o.store, j->row.id, job_event_name(event), from, to, detail);
     if (from != to)
@@ -151,11 +154,17 @@ bool engine_job_before_slurm(const struct live_job *j)
            j->row.state == JOB_SUBMITTING;
 }
 
-/* Time was bought, or an adopted job's limit is not known. */
+uint64_t engine_job_slurm_limit_min(const struct job *job)
+{
+    uint64_t spent_min = job->spent_s / 60;
+    return spent_min < job->limit_min ? job->limit_min - spent_min : 1;
+}
+
+/* Time was bought or spent, or an adopted job's limit is not known. */
 static bool wants_extension(const struct live_job *j)
 {
     return engine_job_in_slurm(j) && j->row.state != JOB_STOPPING &&
-           j->row.slurm_limit_min != j->row.limit_min;
+           j->row.slurm_limit_min != engine_job_slurm_limit_min(&j->row);
 }
 
 static void pursue(struct engine *e, struct live_job *j, long long now)
@@ -192,39 +201,4 @@ long long engine_jobs_next_ms(const struct engine *e)
             if (j->retry_at_ms && !j->busy && j->retry_at_ms < next) next = j->retry_at_ms;
         }
     return next;
-}
-
-/* What each end of Slurm's is on chain, and what the customer is told (protocol.md D4). */
-static const struct {
-    uint8_t chain;
-    const char *reason;
-} ends[SLURM_STATE_COUNT] = {
-    [SLURM_COMPLETE] = {CHAIN_JOB_FINISHED, ""},
-    [SLURM_CANCELLED] = {CHAIN_JOB_CANCELLED, ""},
-    [SLURM_FAILED] = {CHAIN_JOB_FAILED, ""},
-    [SLURM_TIMEOUT] = {CHAIN_JOB_OUT_OF_CREDITS, "the time that was paid for is over"},
-    [SLURM_NODE_FAIL] = {CHAIN_JOB_FAILED, "a node failed"},
-    [SLURM_PREEMPTED] = {CHAIN_JOB_FAILED, "preempted"},
-    [SLURM_BOOT_FAIL] = {CHAIN_JOB_FAILED, "a node failed to boot"},
-    [SLURM_DEADLINE] = {CHAIN_JOB_FAILED, "its deadline passed"},
-    [SLURM_OOM] = {CHAIN_JOB_FAILED, "out of memory"},
-};
-
-void engine_job_set_end(struct job *job,
-                        uint32_t slurm_state,
-                        uint32_t wait_status,
-                        uint64_t duration_s)
-{
-    uint32_t base = slurm_state & 0xff;
-    bool known = base < SLURM_STATE_COUNT && ends[base].chain != 0;
-    job->end_status = known ? ends[base].chain : CHAIN_JOB_FAILED;
-    (void)snprintf(
-        job->reason, sizeof(job->reason), "%s", known ? ends[base].reason : "unknown end");
-    job->exit_code = slurm_exit_code(wait_status);
-    job->duration_s = duration_s;
-    // Slurm cleans up (COMPLETING) only after jobs that were started, be it for less than a second.
-    // The contract knows FINISHED and OUT_OF_CREDITS only of jobs that ran.
-    if (duration_s > 0 || slurm_state & SLURM_FLAG_COMPLETING ||
-        job->end_status == CHAIN_JOB_FINISHED || job->end_status == CHAIN_JOB_OUT_OF_CREDITS)
-        job->ran = true;
 }

@@ -140,10 +140,12 @@ static int fill_user(struct engine *e, struct probe *p, struct error *err)
 
 enum reconcile_slurm engine_slurm_view(uint32_t state)
 {
-    static const enum reconcile_slurm views[] = {
+    static const enum reconcile_slurm views[SLURM_PHASE_COUNT] = {
         [SLURM_PHASE_UNKNOWN] = RECONCILE_SLURM_UNKNOWN,
         [SLURM_PHASE_WAITING] = RECONCILE_SLURM_WAITING,
         [SLURM_PHASE_RUNNING] = RECONCILE_SLURM_RUNNING,
+        [SLURM_PHASE_SUSPENDED] = RECONCILE_SLURM_RUNNING,
+        [SLURM_PHASE_AGAIN] = RECONCILE_SLURM_WAITING,
         [SLURM_PHASE_ENDED] = RECONCILE_SLURM_ENDED,
     };
     return views[slurm_phase_of(state)];

@@ -263,7 +263,7 @@ static void extend(struct job_task *t)
     if (rc > 0)
         rc = b->ops->set_time_limit(b,
                                     t->job.slurm_id,
-                                    t->job.limit_min,
+                                    engine_job_slurm_limit_min(&t->job),
                                     clock_mono_ms() + t->e->o.slurm_timeout_ms,
                                     &t->error);
     fault_point(FAULT_EXTEND_AFTER);
@@ -402,11 +402,12 @@ static void merge(struct engine *e, struct live_job *j, struct job_task *t)
         row->slurm_id = t->job.slurm_id;
         row->submit_s = t->job.submit_s;
         j->absent_since_ms = 0;
+        j->waited_until_s = t->adopted ? 0 : clock_wall_s();
         row->slurm_limit_min = t->adopted ? 0 : t->job.limit_min; // an adopted job's is not known
         j->unknown_since_ms = 0;
         break;
     case EV_EXTENDED:
-        row->slurm_limit_min = t->job.limit_min;
+        row->slurm_limit_min = engine_job_slurm_limit_min(&t->job);
         break;
     case EV_SUBMIT_UNKNOWN:
         j->unknown_since_ms = clock_mono_ms();
@@ -471,5 +472,6 @@ void engine_on_job_task(struct engine *e, struct mail *m)
         if (j->inherited) j->probe_at_ms = clock_mono_ms(); // its customer may have cancelled it
         (void)store_script_drop(e->o.store, j->row.id);
         engine_slurm_watch(e);
+        engine_news_replay(e, j);
     }
 }

@@ -39,9 +39,12 @@ struct slurm_job {
     char comment[SLURM_COMMENT_MAX];
     uint32_t state;                   // enum slurm_state and flags, as of state.h
     uint32_t wait_status;             // as of wait(2)
-    bool had_nodes;                   // was given nodes at some time
-    int64_t submit_s, start_s, end_s; // 0 = not (yet) known
+    int64_t submit_s, start_s, end_s; // of the present attempt; 0 = not (yet) known
     uint64_t limit_min;               // time limit; 0 = none, or not known
+    uint64_t ran_s;                   // of this attempt, without the time it was suspended
+    bool started;                     // it was given nodes in this attempt
+    uint32_t restarts;                // attempts before it
+    uint64_t spent_s;                 // what they ran: by accounting, the queue tells 0
 };
 
 /* What is proved of the ids that a query left out. */
@@ -50,6 +53,9 @@ enum slurm_proof {
     SLURM_PROOF_QUEUE,      // the queue has them not; the cluster has no accounting
     SLURM_PROOF_ACCOUNTING, // nor has accounting, which is up to date, an end of them
 };
+
+/* Clear the times that Slurm only expects: of a job that waits all, of one that runs its end. */
+void slurm_job_drop_expected(struct slurm_job *job);
 
 enum { SLURM_NODE_NAME_MAX = 256 };
 

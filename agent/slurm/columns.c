@@ -31,25 +31,38 @@ int columns_time(const char *field, int64_t *seconds)
     return 0;
 }
 
+int columns_elapsed(const char *field, uint64_t *seconds)
+{
+    uint64_t days = 0, sum = 0, part;
+    char copy[COLUMNS_FIELD_MAX + 1];
+    size_t parts = 0;
+    *seconds = 0;
+    if (!strcmp(field, "INVALID")) return 0; // of a start that is ahead of squeue's own clock
+    (void)snprintf(copy, sizeof(copy), "%s", field);
+    char *clock = copy, *dash = strchr(copy, '-');
+    if (dash) {
+        *dash = '\0';
+        clock = dash + 1;
+        if (parse_u64(copy, UINT32_MAX, &days) < 0) return ERR_PROTO;
+    }
+    for (char *next; clock; clock = next, parts++) {
+        if ((next = strchr(clock, ':'))) *next++ = '\0';
+        if (parse_u64(clock, 59, &part) < 0) return ERR_PROTO;
+        sum = sum * 60 + part;
+    }
+    if (parts < 2 || parts > 3 || (dash && parts != 3)) return ERR_PROTO;
+    *seconds = days * 86400 + sum;
+    return 0;
+}
+
 int columns_limit(const char *field, uint64_t *minutes)
 {
-    uint64_t days = 0, clock[3] = {0}; // seconds, minutes, hours
-    char copy[COLUMNS_FIELD_MAX + 1], *at;
+    uint64_t seconds = 0;
     *minutes = 0;
     if (*field < '0' || *field > '9') return 0;
-    (void)snprintf(copy, sizeof(copy), "%s", field);
-    int n = 0;
-    for (; n < 3 && (at = strrchr(copy, ':')); n++) {
-        if (parse_u64(at + 1, 59, &clock[n]) < 0) return ERR_PROTO;
-        *at = '\0';
-    }
-    char *dash = strchr(copy, '-');
-    if (dash) *dash = '\0';
-    if (n == 0 || n > 2 || (dash && n != 2)) return ERR_PROTO;
-    if (parse_u64(dash ? dash + 1 : copy, UINT32_MAX, &clock[n]) < 0) return ERR_PROTO;
-    if (dash && parse_u64(copy, UINT32_MAX, &days) < 0) return ERR_PROTO;
-    *minutes = (days * 24 + clock[2]) * 60 + clock[1];
-    return 0;
+    int rc = columns_elapsed(field, &seconds);
+    *minutes = seconds / 60;
+    return rc;
 }
 
 int columns_exit(const char *field, uint32_t *wait_status)

@@ -17,6 +17,9 @@ int columns_fixed(const char **text, size_t width, char end, char *out);
 /* Seconds since the epoch; 0 for "N/A", "Unknown", "NONE". */
 int columns_time(const char *field, int64_t *seconds);
 
+/* A time that passed, "[[days-]hours:]minutes:seconds"; 0 for "INVALID". */
+int columns_elapsed(const char *field, uint64_t *seconds);
+
 /*
  * Minutes of a time limit, [[DAYS-]HOURS:]MINUTES:SECONDS; 0 for words ("UNLIMITED", "INVALID").
  */

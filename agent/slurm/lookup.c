@@ -41,7 +41,7 @@ struct search {
 /* What Slurm refused it may keep for a while, as a job that FAILED and never had a node. */
 static bool is_refusal(const struct slurm_job *job)
 {
-    return job->state == SLURM_FAILED && !job->had_nodes;
+    return job->state == SLURM_FAILED && !job->started;
 }
 
 static void take_named(void *ctx, const struct slurm_job *job)
@@ -150,13 +150,32 @@ static bool is_asked(const struct lookup_question *q, uint64_t id)
     return false;
 }
 
+/*
+ * Add another record of the same id: of the newer one, with what the earlier attempts of that job
+ * ran. Records of resizing are no attempts, and a job of another name has nothing to do with it.
+ */
+static void add_record(struct slurm_job *job, const struct slurm_job *record)
+{
+    const struct slurm_job old = *job;
+    bool newer = is_newer(record, &old);
+    const struct slurm_job *first = newer ? &old : record, *last = newer ? record : &old;
+    enum slurm_phase phase = slurm_phase_of(first->state);
+    // Queued again it has a new time of submission; a record that came twice has the same.
+    bool attempt = (phase == SLURM_PHASE_ENDED || phase == SLURM_PHASE_AGAIN) &&
+                   first->submit_s < last->submit_s;
+    if (newer) *job = *record;
+    if (strcmp(old.name, record->name) != 0) return;
+    job->spent_s = old.spent_s + (attempt ? first->ran_s : 0);
+    job->restarts = old.restarts + attempt;
+}
+
 static void take_asked(void *ctx, const struct slurm_job *job)
 {
     struct gathering *g = ctx;
     struct slurm_job *known = job_of(g->jobs, g->count, job->id);
-    if (known && is_newer(job, known))
-        *known = *job;
-    else if (!known && is_asked(g->q, job->id))
+    if (known)
+        add_record(known, job);
+    else if (is_asked(g->q, job->id))
         g->jobs[g->count++] = *job;
 }
 

@@ -163,10 +163,25 @@ static int get_times(const struct json_object *o,
         if (rc < 0) return rc;
         *times[i] = n.set && n.value != NO_VAL && n.value <= INT64_MAX ? (int64_t)n.value : 0;
     }
-    // Times that are only expected.
-    enum slurm_phase phase = slurm_phase_of(job->state);
-    if (phase == SLURM_PHASE_WAITING) job->start_s = 0;
-    if (phase != SLURM_PHASE_ENDED) job->end_s = 0;
+    return 0;
+}
+
+/* Which attempt of the job this is, and what it ran without the time that it was suspended. */
+static int get_attempt(const struct json_object *o, struct slurm_job *job, struct error *err)
+{
+    struct number changed, before; // when it was last suspended or resumed; what it ran until then
+    uint64_t restarts;
+    int rc;
+    if ((rc = get_number(o, "suspend_time", &changed, err)) < 0 ||
+        (rc = get_number(o, "pre_sus_time", &before, err)) < 0 ||
+        (rc = get_set_number(o, "restart_cnt", &restarts, err)) < 0)
+        return rc;
+    bool stopped = changed.set && changed.value && changed.value <= INT64_MAX;
+    int64_t from_s = stopped ? (int64_t)changed.value : job->start_s;
+    uint64_t since_s = job->end_s > from_s ? (uint64_t)(job->end_s - from_s) : 0;
+    job->ran_s = job->start_s ? (stopped && before.set ? before.value : 0) + since_s : 0;
+    job->restarts = restarts < UINT32_MAX ? (uint32_t)restarts : UINT32_MAX;
+    slurm_job_drop_expected(job);
     return 0;
 }
 
@@ -174,7 +189,7 @@ static int get_nodes(const struct json_object *o, struct slurm_job *job, struct 
 {
     const char *nodes;
     int rc = jsonx_get_string(o, "nodes", &nodes, err);
-    if (rc == 0) job->had_nodes = slurm_has_nodes(nodes);
+    if (rc == 0) job->started = slurm_has_nodes(nodes);
     return rc;
 }
 
@@ -265,7 +280,8 @@ static int decode_job(const struct rest_version *v,
         (rc = get_user(o, job, err)) < 0 ||
         (rc = get_state(v, o, "job_state", &job->state, err)) < 0 ||
         (rc = get_exit(v, o, &job->wait_status, err)) < 0 || (rc = get_nodes(o, job, err)) < 0 ||
-        (rc = get_times(o, times, job, err)) < 0 || (rc = get_limit(o, job, err)) < 0)
+        (rc = get_times(o, times, job, err)) < 0 || (rc = get_attempt(o, job, err)) < 0 ||
+        (rc = get_limit(o, job, err)) < 0)
         return rc;
     return grant ? get_grant(o, grant, err) : 0;
 }
@@ -324,6 +340,7 @@ static int decode_accounted(const struct rest_version *v,
 {
     static const char *const times[] = {"submission", "start", "end"};
     struct json_object *comment, *state, *time;
+    struct number elapsed;
     int rc;
     if ((rc = jsonx_get_u64(o, "job_id", &job->id, err)) < 0 ||
         (rc = copy_string(o, "name", job->name, sizeof(job->name), err)) < 0 ||
@@ -333,9 +350,13 @@ static int decode_accounted(const struct rest_version *v,
         (rc = jsonx_get_object(o, "state", &state, err)) < 0 ||
         (rc = get_state(v, state, "current", &job->state, err)) < 0 ||
         (rc = get_accounted_exit(v, o, job, err)) < 0 || (rc = get_nodes(o, job, err)) < 0 ||
-        (rc = jsonx_get_object(o, "time", &time, err)) < 0)
+        (rc = jsonx_get_object(o, "time", &time, err)) < 0 ||
+        (rc = get_times(time, times, job, err)) < 0 ||
+        (rc = get_number(time, "elapsed", &elapsed, err)) < 0)
         return rc;
-    return get_times(time, times, job, err);
+    job->ran_s = elapsed.set ? elapsed.value : 0;
+    slurm_job_drop_expected(job);
+    return 0;
 }
 
 int rest_decode_accounted(const struct rest_version *v,

@@ -32,8 +32,10 @@ static int parse_head(const char **text, struct slurm_job *job)
     int64_t *const times[] = {&job->submit_s, &job->start_s, &job->end_s};
     for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
         if (next_short(text, field) < 0 || columns_time(field, times[i]) < 0) return ERR_PROTO;
-    if (next_short(text, field) < 0) return ERR_PROTO;
-    job->had_nodes = slurm_has_nodes(field);
+    if (next_short(text, field) < 0 || parse_u64(field, UINT32_MAX, &job->ran_s) < 0 ||
+        next_short(text, field) < 0)
+        return ERR_PROTO;
+    job->started = slurm_has_nodes(field);
     return 0;
 }
 
@@ -47,7 +49,7 @@ int sacct_next(const char **text, struct slurm_job *job, struct error *err)
         columns_fixed(&at, SLURM_NAME_MAX - 1, ' ', found.name) < 0 ||
         columns_fixed(&at, SLURM_COMMENT_MAX - 1, ' ', found.comment) < 0 || *at++ != '\n')
         return error_set(err, ERR_PROTO, "sacct: unexpected output at \"%.60s\"", *text);
-    if (slurm_phase_of(found.state) != SLURM_PHASE_ENDED) found.end_s = 0;
+    slurm_job_drop_expected(&found);
     *job = found;
     *text = at;
     return 1;

@@ -15,12 +15,12 @@
 #include "agent/util/error.h"
 
 /* The widths are SLURM_USER_MAX - 1, SLURM_NAME_MAX - 1 and SLURM_COMMENT_MAX - 1. */
-#define SACCT_FORMAT                                                                          \
-    "JobIDRaw%-20,State%-40,ExitCode%-20,Submit%-20,Start%-20,End%-20,NodeList%-20,User%-63," \
-    "JobName%-127,Comment%-255"
+#define SACCT_FORMAT                                                                   \
+    "JobIDRaw%-20,State%-40,ExitCode%-20,Submit%-20,Start%-20,End%-20,ElapsedRaw%-20," \
+    "NodeList%-20,User%-63,JobName%-127,Comment%-255"
 
 /* Bytes of one record, with its newline: bounds what an answer may take. */
-enum { SACCT_RECORD_MAX = 6 * 21 + 41 + 64 + 128 + 256 + 1 };
+enum { SACCT_RECORD_MAX = 7 * 21 + 41 + 64 + 128 + 256 + 1 };
 
 /*
  * Take the next record at *text (NUL-terminated), which moves behind it. Times must be seconds

@@ -22,6 +22,7 @@ static const char *next_field(const char **text, char field[COLUMNS_FIELD_MAX + 
 static int parse_head(const char **text, struct slurm_job *job)
 {
     char field[COLUMNS_FIELD_MAX + 1];
+    uint64_t restarts;
     if (!next_field(text, field) || parse_u64(field, UINT32_MAX, &job->id) < 0) return ERR_PROTO;
     if (!next_field(text, field) || columns_state(field, &job->state) < 0) return ERR_PROTO;
     if (!next_field(text, field) || columns_exit(field, &job->wait_status) < 0) return ERR_PROTO;
@@ -29,8 +30,11 @@ static int parse_head(const char **text, struct slurm_job *job)
     if (!next_field(text, field) || columns_time(field, &job->start_s) < 0) return ERR_PROTO;
     if (!next_field(text, field) || columns_time(field, &job->end_s) < 0) return ERR_PROTO;
     if (!next_field(text, field) || columns_limit(field, &job->limit_min) < 0) return ERR_PROTO;
+    if (!next_field(text, field) || columns_elapsed(field, &job->ran_s) < 0) return ERR_PROTO;
+    if (!next_field(text, field) || parse_u64(field, UINT16_MAX, &restarts) < 0) return ERR_PROTO;
     if (!next_field(text, field)) return ERR_PROTO;
-    job->had_nodes = slurm_has_nodes(field);
+    job->restarts = (uint32_t)restarts;
+    job->started = slurm_has_nodes(field);
     return 0;
 }
 
@@ -45,9 +49,7 @@ int squeue_next(const char **text, struct slurm_job *job, struct error *err)
         columns_fixed(&at, SLURM_COMMENT_MAX - 1, '|', found.comment) < 0 || *at++ != '\n')
         return error_set(err, ERR_PROTO, "squeue: unexpected output at \"%.60s\"", *text);
 
-    enum slurm_phase phase = slurm_phase_of(found.state);
-    if (phase == SLURM_PHASE_WAITING) found.start_s = 0;
-    if (phase != SLURM_PHASE_ENDED) found.end_s = 0;
+    slurm_job_drop_expected(&found);
     *job = found;
     *text = at;
     return 1;

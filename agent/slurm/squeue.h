@@ -16,10 +16,10 @@
 /* The widths are SLURM_USER_MAX - 1, SLURM_NAME_MAX - 1 and SLURM_COMMENT_MAX - 1. */
 #define SQUEUE_FORMAT                                                                           \
     "JobID:20|,State:20|,exit_code:20|,SubmitTime:20|,StartTime:20|,EndTime:20|,TimeLimit:20|," \
-    "NodeList:20|,UserName:63|,Name:127|,Comment:255|"
+    "TimeUsed:20|,RestartCnt:20|,NodeList:20|,UserName:63|,Name:127|,Comment:255|"
 
 /* Bytes of one record at most, with its newline: bounds what an answer may take. */
-enum { SQUEUE_RECORD_MAX = 8 * 21 + 64 + 128 + 256 + 1 };
+enum { SQUEUE_RECORD_MAX = 10 * 21 + 64 + 128 + 256 + 1 };
 
 /*
  * Take the next record at *text (NUL-terminated), which moves behind it. Times must be seconds

@@ -7,8 +7,6 @@
 
 #include "agent/util/error.h"
 
-enum { BASE_MASK = 0xff };
-
 static const char *const base_names[SLURM_STATE_COUNT] = {
     [SLURM_PENDING] = "PENDING",
     [SLURM_RUNNING] = "RUNNING",
@@ -47,17 +45,45 @@ static const struct {
     {"EXPEDITING", SLURM_FLAG_EXPEDITING},
 };
 
+enum {
+    REQUEUE_FLAGS = SLURM_FLAG_REQUEUE | SLURM_FLAG_REQUEUE_HOLD | SLURM_FLAG_SPECIAL_EXIT |
+                    SLURM_FLAG_REQUEUE_FED
+};
+
+static const unsigned char base_phases[SLURM_STATE_COUNT] = {
+    [SLURM_PENDING] = SLURM_PHASE_WAITING,
+    [SLURM_RUNNING] = SLURM_PHASE_RUNNING,
+    [SLURM_SUSPENDED] = SLURM_PHASE_SUSPENDED,
+    [SLURM_COMPLETE] = SLURM_PHASE_ENDED,
+    [SLURM_CANCELLED] = SLURM_PHASE_ENDED,
+    [SLURM_FAILED] = SLURM_PHASE_ENDED,
+    [SLURM_TIMEOUT] = SLURM_PHASE_ENDED,
+    [SLURM_NODE_FAIL] = SLURM_PHASE_ENDED,
+    [SLURM_PREEMPTED] = SLURM_PHASE_ENDED,
+    [SLURM_BOOT_FAIL] = SLURM_PHASE_ENDED,
+    [SLURM_DEADLINE] = SLURM_PHASE_ENDED,
+    [SLURM_OOM] = SLURM_PHASE_ENDED,
+};
+
 enum slurm_phase slurm_phase_of(uint32_t state)
 {
-    // Whatever the attempt's own end was, a job that is put back into the queue lives on.
-    const uint32_t queued_again = SLURM_FLAG_REQUEUE | SLURM_FLAG_REQUEUE_HOLD |
-                                  SLURM_FLAG_SPECIAL_EXIT | SLURM_FLAG_REQUEUE_FED;
-    uint32_t base = state & BASE_MASK;
+    uint32_t base = state & SLURM_STATE_BASE;
     if (base >= SLURM_STATE_COUNT) return SLURM_PHASE_UNKNOWN;
-    if (state & queued_again || base == SLURM_PENDING) return SLURM_PHASE_WAITING;
-    if (base == SLURM_RUNNING || base == SLURM_SUSPENDED)
-        return state & SLURM_FLAG_CONFIGURING ? SLURM_PHASE_WAITING : SLURM_PHASE_RUNNING;
-    return state & SLURM_FLAG_RESIZING ? SLURM_PHASE_RUNNING : SLURM_PHASE_ENDED;
+    // Of a federated job that another cluster runs this one knows nothing more.
+    if (state & SLURM_FLAG_REVOKED) return SLURM_PHASE_WAITING;
+    // Whatever the attempt's own end was, a job that is put back into the queue lives on.
+    if (state & REQUEUE_FLAGS) return SLURM_PHASE_AGAIN;
+    if (state & SLURM_FLAG_RESIZING) return SLURM_PHASE_RUNNING;
+    // Nodes that boot, or run their prolog: Slurm counts the job's time from when they are ready.
+    if (base == SLURM_RUNNING && state & SLURM_FLAG_CONFIGURING) return SLURM_PHASE_WAITING;
+    return (enum slurm_phase)base_phases[base];
+}
+
+const char *slurm_phase_name(enum slurm_phase phase)
+{
+    static const char *const names[SLURM_PHASE_COUNT] = {
+        "unknown", "waiting", "running", "suspended", "again", "ended"};
+    return (unsigned int)phase < SLURM_PHASE_COUNT ? names[phase] : names[0];
 }
 
 int slurm_state_parse(const char *name, uint32_t *state)
@@ -79,7 +105,7 @@ int slurm_state_parse(const char *name, uint32_t *state)
 
 const char *slurm_state_name(uint32_t state)
 {
-    uint32_t base = state & BASE_MASK;
+    uint32_t base = state & SLURM_STATE_BASE;
     return base < SLURM_STATE_COUNT ? base_names[base] : "?";
 }
 

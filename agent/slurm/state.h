@@ -20,6 +20,7 @@ enum slurm_state { // base state, the low byte of job_state
     SLURM_DEADLINE,
     SLURM_OOM,
     SLURM_STATE_COUNT,
+    SLURM_STATE_BASE = 0xff,
 };
 
 enum { // flags above the base state
@@ -41,15 +42,19 @@ enum { // flags above the base state
     SLURM_FLAG_EXPEDITING = 1 << 24,
 };
 
-/* What a state means for a job of ours. */
+/* What a state means for the job: doc/slurm-states.md has all of them. */
 enum slurm_phase {
-    SLURM_PHASE_UNKNOWN = 0, // a number or name that is none
-    SLURM_PHASE_WAITING,     // pending, requeued, held, configuring
-    SLURM_PHASE_RUNNING,     // running, suspended, resizing, completing with base running
-    SLURM_PHASE_ENDED,
+    SLURM_PHASE_UNKNOWN = 0, // a number that is no state
+    SLURM_PHASE_WAITING,     // it has no nodes, or they are being made ready
+    SLURM_PHASE_RUNNING,     // also while its allocation changes, or is being cleaned up
+    SLURM_PHASE_SUSPENDED,   // it has its nodes, and its time stands still
+    SLURM_PHASE_AGAIN,       // this attempt is over and the job lives: it is queued again
+    SLURM_PHASE_ENDED,       // this attempt is over, and the job with it unless it is requeued
+    SLURM_PHASE_COUNT,
 };
 
 enum slurm_phase slurm_phase_of(uint32_t state);
+const char *slurm_phase_name(enum slurm_phase phase); // "waiting", ...
 
 /*
  * Base state or flag by name ("RUNNING", "COMPLETING", "OUT_OF_MEMORY"). A flag's value has no base

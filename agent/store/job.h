@@ -58,12 +58,14 @@ struct job {
     uint64_t slurm_id;       // 0 = not known
     uint64_t prev_slurm_id;  // of an earlier claim of the same id; 0 = none
     int64_t submit_s;        // when Slurm took it: tells it from others that had, or get, its id
-    int64_t start_s, end_s;  // Slurm's times; 0 = not known
+    int64_t start_s, end_s;  // Slurm's times, of the present attempt; 0 = not known
+    uint64_t restarts;       // attempts before it: Slurm queued the job again
+    uint64_t spent_s;        // what they ran
 
     /* The end, once known. */
     bool ran;                    // it started: RUNNING is reported before the end
     uint8_t end_status;          // enum chain_job_status to report
-    uint64_t duration_s;         // as Slurm measured it, without suspended time
+    uint64_t duration_s;         // of all attempts, without suspended time
     int exit_code;               // 0-255, or 128+n for signal n
     char reason[JOB_REASON_MAX]; // lastError on chain; "" if none
 

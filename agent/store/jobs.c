@@ -56,6 +56,8 @@ int store_job_put(struct store *s, const struct job *job)
     (void)sqlite3_bind_int64(st, 27, now);
     store_bind_u64(s, st, 28, job->slurm_limit_min);
     (void)sqlite3_bind_int64(st, 29, job->submit_s);
+    store_bind_u64(s, st, 30, job->restarts);
+    store_bind_u64(s, st, 31, job->spent_s);
     return store_run(s, STMT_JOB_PUT, "job");
 }
 
@@ -86,6 +88,8 @@ static int read_job(sqlite3_stmt *st, struct job *job)
         .updated_ms = sqlite3_column_int64(st, 26),
         .slurm_limit_min = (uint64_t)sqlite3_column_int64(st, 27),
         .submit_s = sqlite3_column_int64(st, 28),
+        .restarts = (uint64_t)sqlite3_column_int64(st, 29),
+        .spent_s = (uint64_t)sqlite3_column_int64(st, 30),
     };
     if (store_column_text(st, 0, j.id, sizeof(j.id)) < 0 ||
         store_column_text(st, 1, state, sizeof(state)) < 0 ||

@@ -52,6 +52,18 @@ static const char *const migrations[] = {
     /* when Slurm took the job: ids come again after a lost state of slurmctld. */
     "ALTER TABLE jobs ADD COLUMN submit_s INTEGER NOT NULL DEFAULT 0;",
 
+    /* attempts, and events that cannot be taken yet. */
+    "ALTER TABLE jobs ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE jobs ADD COLUMN spent_s INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE early_events ("
+    " seq INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, job TEXT NOT NULL,"
+    " known INTEGER NOT NULL, slurm_id INTEGER NOT NULL, state INTEGER NOT NULL,"
+    " wait_status INTEGER NOT NULL, restarts INTEGER NOT NULL, submit_s INTEGER NOT NULL,"
+    " start_s INTEGER NOT NULL, end_s INTEGER NOT NULL, ran_s INTEGER NOT NULL,"
+    " flags INTEGER NOT NULL,"
+    " UNIQUE (job, slurm_id, state, wait_status, restarts, end_s, flags));"
+    "CREATE INDEX early_events_unknown ON early_events (seq) WHERE known = 0;",
+
     /*
      * outbox: each call has a key that says what it is to do once; the signed forms of a call, of
      * which there may be several, are rows of their own and stay after it is mined. Amounts are wei
@@ -84,7 +96,9 @@ enum { SCHEMA_VERSION = sizeof(migrations) / sizeof(migrations[0]) };
 static int exec(sqlite3 *db, const char *sql, struct error *err)
 {
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK) return 0;
-    return error_set(err, ERR_IO, "store: %s", sqlite3_errmsg(db));
+    int code = sqlite3_errcode(db);
+    bool damaged = code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
+    return error_set(err, damaged ? ERR_CORRUPT : ERR_IO, "store: %s", sqlite3_errmsg(db));
 }
 
 /* One row, one column. */

@@ -20,7 +20,7 @@ static const char *const sql[STMT_COUNT] = {
     [STMT_COMMIT] = "COMMIT",
     [STMT_ROLLBACK] = "ROLLBACK",
     [STMT_JOB_PUT] =
-        "INSERT INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+        "INSERT INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
         " ON CONFLICT (id) DO UPDATE SET state=excluded.state, customer=excluded.customer,"
         " claim_block=excluded.claim_block, limit_min=excluded.limit_min, ntasks=excluded.ntasks,"
         " cpus_per_task=excluded.cpus_per_task, mem_per_cpu_mb=excluded.mem_per_cpu_mb,"
@@ -32,13 +32,27 @@ static const char *const sql[STMT_COUNT] = {
         " running_block_s=excluded.running_block_s, billed_min=excluded.billed_min,"
         " prev_slurm_id=excluded.prev_slurm_id, created_ms=excluded.created_ms,"
         " updated_ms=excluded.updated_ms,"
-        " slurm_limit_min=excluded.slurm_limit_min, submit_s=excluded.submit_s",
+        " slurm_limit_min=excluded.slurm_limit_min, submit_s=excluded.submit_s,"
+        " restarts=excluded.restarts, spent_s=excluded.spent_s",
     [STMT_JOB_GET] = "SELECT * FROM jobs WHERE id = ?",
     [STMT_JOBS_OPEN] = "SELECT * FROM jobs WHERE state <> 'DONE' ORDER BY created_ms, id",
     [STMT_SCRIPT_PUT] = "INSERT OR REPLACE INTO scripts VALUES (?,?)",
     [STMT_SCRIPT_GET] = "SELECT body FROM scripts WHERE job = ?",
     [STMT_SCRIPT_DROP] = "DELETE FROM scripts WHERE job = ?",
     [STMT_TOP_UP_ADD] = "INSERT OR IGNORE INTO top_ups VALUES (?,?,?,?)",
+    [STMT_EARLY_ADD] = "INSERT OR IGNORE INTO early_events (at_ms, job, known, slurm_id, state,"
+                       " wait_status, restarts, submit_s, start_s, end_s, ran_s, flags)"
+                       " VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+    // The newest stay.
+    [STMT_EARLY_TRIM_JOB] =
+        "DELETE FROM early_events WHERE job = ?1 AND seq <= (SELECT seq FROM early_events"
+        " WHERE job = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
+    [STMT_EARLY_TRIM_UNKNOWN] =
+        "DELETE FROM early_events WHERE known = 0 AND seq <= (SELECT seq FROM early_events"
+        " WHERE known = 0 ORDER BY seq DESC LIMIT 1 OFFSET ?)",
+    [STMT_EARLY_GET] = "SELECT slurm_id, state, wait_status, restarts, submit_s, start_s, end_s,"
+                       " ran_s, flags FROM early_events WHERE job = ? ORDER BY seq",
+    [STMT_EARLY_DROP] = "DELETE FROM early_events WHERE job = ?",
     [STMT_TX_WANT] =
         "INSERT INTO outbox (key, kind, state, job, data, block, reason, created_ms, updated_ms)"
         " VALUES (?1,?2,0,?3,?4,0,'',?5,?5)"
@@ -72,6 +86,8 @@ static const char *const sql[STMT_COUNT] = {
     [STMT_PRUNE_SCRIPTS] = "DELETE FROM scripts WHERE job IN"
                            " (SELECT id FROM jobs WHERE state = 'DONE')",
     [STMT_PRUNE_JOBS] = "DELETE FROM jobs WHERE state = 'DONE' AND updated_ms < ?",
+    [STMT_PRUNE_EARLY] = "DELETE FROM early_events WHERE at_ms < ? AND job NOT IN"
+                         " (SELECT id FROM jobs WHERE state <> 'DONE')",
 };
 
 int store_fail(struct store *s, int sqlite_rc, const char *what)

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "agent/store/job.h"
+#include "agent/store/news.h"
 #include "agent/store/tx.h"
 #include "agent/util/buf.h"
 #include "agent/util/error.h"
@@ -55,6 +56,22 @@ int store_top_up_add(
 int store_script_put(struct store *s, const char *job, const void *body, size_t len);
 int store_script_get(struct store *s, const char *job, struct buf *body); // ERR_NOTFOUND, ERR_LIMIT
 int store_script_drop(struct store *s, const char *job);
+
+/*
+ * News that cannot be taken yet: of a job whose Slurm id is not known, or that is not in the store
+ * at all (`known` false), or of an end that may not be the last. What is there is not added again.
+ * Anybody on the cluster can have such events sent, so they are few: of one job, of all unknown
+ * jobs. Beyond that the oldest go; their number is returned.
+ */
+enum { EARLY_PER_JOB_MAX = 32, EARLY_UNKNOWN_MAX = 1000 };
+int store_early_add(struct store *s, const char *job, bool known, const struct news *news);
+
+/* The news of that job, oldest first, at most `max`; returns how many, or an error. */
+int store_early_get(struct store *s, const char *job, struct news *news, size_t max);
+int store_early_drop(struct store *s, const char *job);
+
+/* Drop what was added before that time and has not become a job; returns how many. */
+int store_early_prune(struct store *s, int64_t before_ms);
 
 /*
  * A call that is to be made, as its key says: fills tx->id. ERR_EXISTS: a row of that key is open,

@@ -30,7 +30,7 @@
 //   await grid.slurmJobOf(id) (by its name, the last one; undefined if none),
 //   await grid.waitSlurm(id, 'RUNNING', timeoutMs), await grid.outputOf(id) (what it printed),
 //   await grid.slurm.command(['scancel', '5'], { as }), grid.slurm.token('root') (for slurmrestd),
-//   await grid.slurm.accountedJobs() -> [{ JobID, JobName, State, ExitCode, User }] (of slurmdbd),
+//   await grid.slurm.accountedJobs() -> [{ JobID, JobName, State, ExitCode, ElapsedRaw, User }] (of slurmdbd),
 //   grid.userOf('alice') -> { name, uid, gid, home }
 //
 // The agent: grid.agentArgs(), grid.agentEnv(); await grid.startAgent({ args, env, wait, wrapper })

@@ -436,7 +436,7 @@ export class SlurmCluster {
 
     /** All jobs that slurmdbd knows, also those that have left slurmctld's memory. */
     async accountedJobs() {
-        const names = ['JobID', 'State', 'ExitCode', 'User', 'JobName'];
+        const names = ['JobID', 'State', 'ExitCode', 'ElapsedRaw', 'User', 'JobName'];
         const argv = ['sacct', '--allusers', '--allocations', '--duplicates', '--parsable2'];
         argv.push('--noheader', '--starttime=now-1days', `--format=${names.join()}`);
         const text = await runOk(argv, { env: this.env });

@@ -49,7 +49,7 @@ async function finish(grid, id, status, exitCode) {
     const moves = (await grid.events({ name: 'JobTransitionEvent', jobId: id })).map((e) => Number(e.args._to));
     assert.equal(moves.filter((to) => to >= 4).length, 1, `final transitions: ${moves}`);
     await waitFor(`not one Slurm job in accounting for ${id}`, async () => (await accounted(grid, id)).length === 1);
-    assert.equal(await grid.slurmJobOf(id), undefined);
+    await left(grid, id);
 }
 
 test('a submission whose answer is lost, and whose job is over and forgotten', async (grid) => {
@@ -71,6 +71,34 @@ test('jobs that end and are forgotten while the agent is down', async (grid) => 
     await finish(grid, ids[0], 'FAILED', 5);
     await finish(grid, ids[1], 'FINISHED', 0);
     await finish(grid, killed, 'FAILED', 128 + 9);
+});
+
+test('one that never had nodes, and one that was queued again, while the agent is down', async (grid) => {
+    const scontrol = (...args) => grid.slurm.command(['scontrol', ...args]);
+    const again = await grid.requestJob({ script: '#!/bin/sh\n[ "$SLURM_RESTART_COUNT" = 1 ] && exit 6\nsleep 60\n' });
+    await grid.waitStatus(again, 'RUNNING', 20000);
+    await scontrol('update', 'PartitionName=main', 'State=DOWN');
+    const waiting = await grid.requestJob({});
+    const { JobId } = await grid.waitSlurm(waiting, 'PENDING');
+    await inState(grid, waiting, 'SUBMITTED');
+    await killAgent(grid);
+    await grid.slurm.command(['scancel', JobId]);
+    const first = await grid.slurmJobOf(again);
+    await sleep(2000);
+    await scontrol('update', `JobId=${first.JobId}`, 'Requeue=1');
+    await scontrol('requeue', first.JobId);
+    await waitFor('it is not queued again', async () => (await grid.slurmJobOf(again)).Restarts === '1');
+    await scontrol('update', 'PartitionName=main', 'State=UP');
+    await scontrol('update', `JobId=${first.JobId}`, 'StartTime=now+2');
+    for (const id of [waiting, again]) await left(grid, id);
+    await startAgent(grid);
+    assert.equal(BigInt((await grid.waitStatus(waiting, 'CANCELLED')).cost.finalCost), 0n);
+    assert.equal(Number((await grid.waitStatus(again, 'FAILED')).exitCode), 6);
+    const [, spent] = await grid.agent.waitLog(new RegExp(`attempt 2; (\\d+) s were spent.*${again}`));
+    const [, ended] = await grid.agent.waitLog(new RegExp(`-> ENDED: FAILED, exit code 6, (\\d+) s, says a query.*${again}`));
+    const attempts = (await accounted(grid, again)).map((job) => `${job.State} ${job.ElapsedRaw}`);
+    assert.deepEqual(attempts, [`REQUEUED ${spent}`, `FAILED ${ended}`]);
+    assert.ok(Number(spent) >= 2, `${spent} s`);
 });
 
 test('slurmdbd is down: what cannot be looked up waits', async (grid) => {

@@ -138,9 +138,9 @@ ctl_start
 for n in n1 n2; do slurmd -D -N $n -f "$SLURM_CONF" >"$L/log/$n.out" 2>&1 </dev/null & done
 "$(command -v sshd)" -D -f "$L/ssh/sshd_config" -E "$L/log/sshd.log" </dev/null >/dev/null 2>&1 &
 echo $! >"$L/run/sshd"
-up() { timeout 2 sinfo -h -o %T 2>/dev/null | grep -q idle; }
+up() { [ -s "$L/ssh/sshd.pid" ] && timeout 2 sinfo -h -o %T 2>/dev/null | grep -q idle; }
 for _ in $(seq 50); do up && break; kill -0 "$(cat "$L/run/ctld")" 2>/dev/null || break; sleep .2; done
-up || { echo "Bail out! Slurm did not start"; tail -n 3 "$L"/log/*.out "$L/state/slurmctld.log" >&2; exit 1; }
+up || { echo "Bail out! Slurm or sshd did not start"; tail -n 3 "$L"/log/*.out "$L/state/slurmctld.log" >&2; exit 1; }
 echo "[127.0.0.1]:26022 $(cut -d' ' -f1,2 "$L/ssh/hk.pub")" >"$L/ssh/known_hosts"
 
 export SSH_ADDRESS=127.0.0.1:26022 SSH_KEY_FILE=$L/ssh/id SSH_KNOWN_HOSTS=$L/ssh/known_hosts

@@ -29,7 +29,7 @@ extern char host_base[64], host_spool[120]; // StateSaveLocation, and the spool 
 extern job_record_t host_job;               // one of ours that failed; set up anew for each test
 extern char host_comment[256];
 extern node_record_t host_node; // the one node, n1
-extern int host_errors; // that the plugins logged
+extern int host_errors;         // that the plugins logged
 extern char host_last_error[1024];
 
 /* cmocka's: a fresh state directory and job; JobCompParams runs /bin/true as the forwarder. */

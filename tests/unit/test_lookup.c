@@ -94,7 +94,7 @@ static struct slurm_job *
 add(struct answer *a, uint64_t id, const char *name, const char *user, const char *comment)
 {
     struct slurm_job *j = &a->jobs[a->count++];
-    *j = (struct slurm_job){.id = id, .submit_s = (int64_t)id, .had_nodes = true};
+    *j = (struct slurm_job){.id = id, .submit_s = (int64_t)id, .started = true};
     j->state = SLURM_RUNNING;
     (void)strncpy(j->name, name, sizeof(j->name) - 1);
     (void)strncpy(j->user, user, sizeof(j->user) - 1);
@@ -191,17 +191,73 @@ static void an_old_record_is_not_believed_while_others_wait(void **state)
     assert_non_null(strstr(err.text, "1 records of slurmctld wait for slurmdbd"));
 }
 
+/* In whatever order accounting tells of them; as 22.05.8 recorded a job that was requeued twice. */
+static void attempts_are_added_up(void **state)
+{
+    static const struct {
+        int64_t submit_s;
+        uint32_t job_state;
+        uint64_t ran_s;
+    } records[] = {{10, SLURM_FLAG_REQUEUE, 3}, {20, SLURM_NODE_FAIL, 5}, {30, SLURM_FAILED, 7}};
+    static const size_t orders[][4] = {
+        {0, 1, 2, 2}, {2, 1, 0, 2}, {1, 2, 0, 2}, {1, 0, 2, 2}}; // one of them is told twice
+    static const uint64_t ids[] = {5};
+    for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
+        struct slurm_job job;
+        enum slurm_proof proof;
+        size_t found;
+        (void)setup(state);
+        for (size_t k = 0; k < 4; k++) {
+            struct slurm_job *j = add(&accounting, 5, NAME, USER, "");
+            j->submit_s = records[orders[i][k]].submit_s;
+            j->state = records[orders[i][k]].job_state;
+            j->ran_s = records[orders[i][k]].ran_s;
+        }
+        assert_int_equal(lookup_query(&source, NULL, ids, 1, 0, &job, &found, &proof, &err), 0);
+        assert_int_equal(found, 1);
+        assert_int_equal(job.state, SLURM_FAILED);
+        assert_int_equal(job.ran_s, 7);
+        assert_int_equal(job.spent_s, 8);
+        assert_int_equal(job.restarts, 2);
+    }
+}
+
+/* Resizing makes no attempt, and a job that got the id later has nothing to do with the first. */
+static void what_is_no_attempt_is_not_added(void **state)
+{
+    static const uint64_t ids[] = {5};
+    struct slurm_job job, *j;
+    enum slurm_proof proof;
+    size_t found;
+    j = add(&accounting, 5, NAME, USER, "");
+    j->state = SLURM_RUNNING | SLURM_FLAG_RESIZING;
+    j->submit_s = 9;
+    j->ran_s = 4;
+    j = add(&accounting, 5, NAME, USER, "");
+    j->state = SLURM_COMPLETE;
+    j->submit_s = 10;
+    assert_int_equal(lookup_query(&source, NULL, ids, 1, 0, &job, &found, &proof, &err), 0);
+    assert_int_equal(job.restarts, 0);
+    assert_int_equal(job.spent_s, 0);
+    j = add(&accounting, 5, "0xab", USER, "");
+    j->state = SLURM_COMPLETE;
+    j->submit_s = 40;
+    assert_int_equal(lookup_query(&source, NULL, ids, 1, 0, &job, &found, &proof, &err), 0);
+    assert_string_equal(job.name, "0xab");
+    assert_int_equal(job.spent_s, 0);
+}
+
 static void what_slurm_refused_is_no_job(void **state)
 {
     struct slurm_job *j = add(&queue, 3, NAME, USER, MARK);
     j->state = SLURM_FAILED;
-    j->had_nodes = false;
+    j->started = false;
     *add(&accounting, 3, NAME, USER, "") = *j;
     assert_int_equal(find(), ERR_NOTFOUND);
     j->state = SLURM_CANCELLED; // it waited
     assert_int_equal(find(), 3);
     j->state = SLURM_FAILED; // it ran
-    j->had_nodes = true;
+    j->started = true;
     assert_int_equal(find(), 3);
 }
 
@@ -343,6 +399,8 @@ int main(void)
         cmocka_unit_test_setup(a_resized_job_has_several_records, setup),
         cmocka_unit_test_setup(none_is_said_by_all_or_not_at_all, setup),
         cmocka_unit_test_setup(an_old_record_is_not_believed_while_others_wait, setup),
+        cmocka_unit_test_setup(attempts_are_added_up, setup),
+        cmocka_unit_test_setup(what_is_no_attempt_is_not_added, setup),
         cmocka_unit_test_setup(what_slurm_refused_is_no_job, setup),
         cmocka_unit_test_setup(a_job_of_nobody_may_be_ours, setup),
         cmocka_unit_test_setup(a_bad_user_is_not_asked_for, setup),

@@ -264,8 +264,9 @@ struct fixture {
 static const char job_format[] =
     "{\"job_id\":5,\"name\":\"%s\",\"comment\":\"supervisor a:1\",\"user_name\":\"%s\","
     "\"user_id\":65534,\"job_state\":\"PENDING\",\"exit_code\":0,\"submit_time\":100,"
-    "\"start_time\":0,\"end_time\":0,\"time_limit\":6,\"tasks\":1,\"cpus\":1,\"node_count\":1,"
-    "\"nodes\":\"\",\"memory_per_cpu\":10,\"memory_per_node\":null,\"tres_per_job\":\"%s\","
+    "\"start_time\":0,\"end_time\":0,\"suspend_time\":0,\"pre_sus_time\":0,\"restart_cnt\":0,"
+    "\"nodes\":\"\",\"time_limit\":6,\"tasks\":1,\"cpus\":1,\"node_count\":1,"
+    "\"memory_per_cpu\":10,\"memory_per_node\":null,\"tres_per_job\":\"%s\","
     "\"tres_per_node\":\"\",\"tres_per_task\":\"\"}";
 
 static void note(struct fixture *f, const struct http_stub_request *q)
@@ -531,8 +532,8 @@ static void the_jobs_of_others_do_no_harm(void **state)
     (void)buf_puts(&extra, broken);
     (void)buf_puts(&extra,
                    ",\"user_name\":\"\",\"user_id\":7,\"job_state\":\"RUNNING\",\"exit_code\":0,"
-                   "\"nodes\":\"n1\","
-                   "\"submit_time\":1,\"start_time\":1,\"end_time\":0}");
+                   "\"submit_time\":1,\"start_time\":1,\"end_time\":0,\"suspend_time\":0,\"pre_sus_"
+                   "time\":0,\"restart_cnt\":0,\"nodes\":\"n1\"}");
     // One that is none of ours and not what a job looks like: it is not even read.
     (void)buf_puts(&extra, ",{\"job_id\":\"x\",\"comment\":\"other\"}");
     f->extra = buf_str(&extra);
@@ -596,7 +597,7 @@ static const char accounted[] =
     "\",\"nodes\":\"n1\","
     "\"comment\":{\"job\":null},\"state\":{\"current\":\"COMPLETED\"},"
     "\"exit_code\":{\"status\":\"SUCCESS\",\"return_code\":0},"
-    "\"time\":{\"submission\":1,\"start\":2,\"end\":3}}]}";
+    "\"time\":{\"submission\":1,\"start\":2,\"end\":3,\"elapsed\":1}}]}";
 
 static void accounting_is_asked_in_the_words_of_the_version(void **state)
 {

@@ -180,7 +180,7 @@ static void check_jobs(const struct recording *r)
         const char *name;
         enum slurm_state state;
         uint32_t wait_status;
-        bool had_nodes, has_start, has_end;
+        bool started, has_start, has_end;
     } wanted[] = {
         {"0xpending", SLURM_CANCELLED, 0, false, true, true},
         {"0xok", SLURM_COMPLETE, 0, true, true, true},
@@ -207,9 +207,11 @@ static void check_jobs(const struct recording *r)
             if (strcmp(job.name, wanted[i].name) != 0) continue;
             assert_int_equal(job.state & 0xff, wanted[i].state);
             assert_int_equal(job.wait_status, wanted[i].wait_status);
-            assert_int_equal(job.had_nodes, wanted[i].had_nodes);
             assert_int_equal(job.start_s > 0, wanted[i].has_start);
             assert_int_equal(job.end_s > 0, wanted[i].has_end);
+            assert_int_equal(job.started, wanted[i].started);
+            assert_int_equal(job.restarts, 0);
+            assert_int_equal(job.ran_s, job.end_s ? job.end_s - job.start_s : 0);
             seen++;
         }
     }
@@ -224,7 +226,7 @@ static void check_accounting(const struct recording *r)
         const char *name;
         enum slurm_state state;
         uint32_t wait_status, old_status; // the latter where accounting tells no exit codes
-        bool had_nodes, has_start, has_end;
+        bool started, has_start, has_end;
     } wanted[] = {
         {"0xok", SLURM_COMPLETE, 0, 0, true, true, true},
         {"0xexit3", SLURM_FAILED, 3 << 8, 1 << 8, true, true, true},
@@ -251,7 +253,7 @@ static void check_accounting(const struct recording *r)
         assert_int_equal(job.id, i + 1);
         assert_int_equal(job.state, wanted[i].state);
         assert_int_equal(job.wait_status, status);
-        assert_int_equal(job.had_nodes, wanted[i].had_nodes);
+        assert_int_equal(job.started, wanted[i].started);
         assert_int_equal(job.start_s > 0, wanted[i].has_start);
         assert_int_equal(job.end_s > 0, wanted[i].has_end);
         assert_true(job.submit_s > 1700000000);
@@ -290,6 +292,41 @@ static void check_accounting_away(const struct recording *r)
     assert_true(waiting > 0);
 }
 
+/* Suspended time does not count; the numbers are those of jobs that 22.05.8 suspended. */
+static void check_run_times(const struct recording *r)
+{
+    static const struct {
+        int64_t suspend_time, pre_sus_time, end_time, restarts;
+        uint64_t ran_s;
+    } table[] = {
+        {0, 0, 112, 0, 7},
+        {112, 3, 112, 1, 3}, // resumed, and over at once
+        {109, 3, 112, 2, 6}, // resumed at 109
+        {108, 3, 108, 0, 3}, // cancelled while suspended
+        {108, 3, 100, 0, 3}, // the clock was set back
+        {0, 0, 104, 70000, 0},
+    };
+    struct rest_answer a = answer(r, "jobs");
+    struct rest_slice first = first_of(&a, "jobs");
+    struct json_object *o = NULL;
+    struct error err = {0};
+    assert_int_equal(jsonx_parse(first.text, first.len, first.len, &o, NULL), 0);
+    json_object_object_add(o, "start_time", json_object_new_int64(105));
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        struct slurm_job job;
+        json_object_object_add(o, "suspend_time", json_object_new_int64(table[i].suspend_time));
+        json_object_object_add(o, "pre_sus_time", json_object_new_int64(table[i].pre_sus_time));
+        json_object_object_add(o, "end_time", json_object_new_int64(table[i].end_time));
+        json_object_object_add(o, "restart_cnt", json_object_new_int64(table[i].restarts));
+        const char *text = json_object_to_json_string(o);
+        const struct rest_slice one = {text, strlen(text)};
+        if (rest_decode_job(r->v, one, &job, NULL, &err) < 0) fail_msg("%s", err.text);
+        assert_int_equal(job.ran_s, table[i].ran_s);
+        assert_int_equal(job.restarts, table[i].restarts);
+    }
+    json_object_put(o);
+}
+
 static void check_nodes(const struct recording *r)
 {
     struct slurm_node node;
@@ -323,6 +360,7 @@ static void each_version_is_understood(void **state)
         check_grant(&r);
         check_orders(&r);
         check_jobs(&r);
+        check_run_times(&r);
         check_nodes(&r);
         check_accounting(&r);
         check_accounting_away(&r);

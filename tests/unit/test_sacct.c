@@ -22,20 +22,21 @@ static const char header[] =
     "----------\n";
 
 struct row {
-    const char *id, *state, *exit, *submit, *start, *end, *name, *comment;
+    const char *id, *state, *exit, *submit, *start, *end, *name, *comment, *ran, *nodes;
 };
 
 static void put_row(struct buf *b, const struct row *r)
 {
     (void)buf_putf(b,
-                   "%-20s %-40s %-20s %-20s %-20s %-20s %-20s %-63s %-127s %-255s \n",
+                   "%-20s %-40s %-20s %-20s %-20s %-20s %-20s %-20s %-63s %-127s %-255s \n",
                    r->id,
                    r->state,
                    r->exit,
                    r->submit,
                    r->start,
                    r->end,
-                   strcmp(r->state, "PENDING") == 0 ? "None assigned" : "n[1-20]",
+                   r->ran,
+                   r->nodes,
                    "0x9b3bf93343ee3cde1c88d505eecd479e3b2cda44",
                    r->name,
                    r->comment);
@@ -47,42 +48,74 @@ static void the_records_are_read(void **state)
         struct row row;
         uint32_t state, wait_status;
         int64_t start_s, end_s;
+        uint64_t ran_s;
+        bool started;
     } table[] = {
-        {{"1", "FAILED", "3:0", "1795409929", "1795409929", "1795409931", "0xaa", ""},
+        {{"1", "FAILED", "3:0", "1795409929", "1795409929", "1795409931", "0xaa", "", "2", "n1"},
          SLURM_FAILED,
          3 << 8,
          1795409929,
-         1795409931},
-        {{"3", "FAILED", "0:9", "1795409929", "1795409931", "1795409931", "0xaa", ""},
+         1795409931,
+         2,
+         true},
+        {{"3", "FAILED", "0:9", "1795409929", "1795409931", "1795409931", "0xaa", "", "0", "n1"},
          SLURM_FAILED,
          9,
          1795409931,
-         1795409931},
-        {{"4", "CANCELLED by 20004", "0:0", "1795409929", "1795409930", "1795409930", "cc", ""},
+         1795409931,
+         0,
+         true},
+        {{"4", "CANCELLED by 20004", "0:0", "5", "6", "6", "cc", "", "0", "None assigned"},
          SLURM_CANCELLED,
          0,
-         1795409930,
-         1795409930},
-        {{"5", "PENDING", "0:0", "1795409929", "Unknown", "Unknown", "held", ""},
+         6,
+         6,
+         0,
+         false},
+        {{"5",
+          "PENDING",
+          "0:0",
+          "1795409929",
+          "Unknown",
+          "Unknown",
+          "held",
+          "",
+          "0",
+          "None assigned"},
          SLURM_PENDING,
          0,
          0,
-         0},
-        {{"7", "RUNNING", "0:0", "1795409929", "1795409931", "Unknown", "tl", ""},
+         0,
+         0,
+         false},
+        {{"7", "RUNNING", "0:0", "1795409929", "1795409931", "Unknown", "tl", "", "12", "n[1-9]"},
          SLURM_RUNNING,
          0,
          1795409931,
-         0},
-        {{"8", "OUT_OF_MEMORY", "0:125", "5", "6", "7", "om", "supervisor x"},
+         0,
+         0,
+         true},
+        {{"8", "OUT_OF_MEMORY", "0:125", "5", "6", "7", "om", "supervisor x", "1", "n1"},
          SLURM_OOM,
          125,
          6,
-         7},
-        {{"9", "RESIZING", "0:0", "5", "6", "7", "r", ""},
+         7,
+         1,
+         true},
+        {{"9", "RESIZING", "0:0", "5", "6", "7", "r", "", "1", "n1"},
          SLURM_RUNNING | SLURM_FLAG_RESIZING,
          0,
          6,
-         0},
+         0,
+         0,
+         true},
+        {{"10", "REQUEUED", "0:0", "5", "6", "9", "c", "", "3", "n1"},
+         SLURM_FLAG_REQUEUE,
+         0,
+         0,
+         0,
+         3,
+         true},
     };
     const size_t n = sizeof(table) / sizeof(table[0]);
     struct buf text = BUF_INIT(65536);
@@ -98,7 +131,8 @@ static void the_records_are_read(void **state)
         assert_int_equal(job.wait_status, table[i].wait_status);
         assert_int_equal(job.start_s, table[i].start_s);
         assert_int_equal(job.end_s, table[i].end_s);
-        assert_int_equal(job.had_nodes, job.state != SLURM_PENDING);
+        assert_int_equal(job.ran_s, table[i].ran_s);
+        assert_int_equal(job.started, table[i].started);
         assert_string_equal(job.name, table[i].row.name);
         assert_string_equal(job.comment, table[i].row.comment);
         assert_string_equal(job.user, "0x9b3bf93343ee3cde1c88d505eecd479e3b2cda44");
@@ -113,7 +147,7 @@ static void a_name_forges_nothing(void **state)
     static const char forged[] = "x\n77                   COMPLETED";
     struct buf text = BUF_INIT(65536);
     struct slurm_job job;
-    const struct row row = {"2", "FAILED", "1:0", "1", "2", "3", forged, "c\n78 | |"};
+    const struct row row = {"2", "FAILED", "1:0", "1", "2", "3", forged, "c\n78 | |", "0", "n1"};
     put_row(&text, &row);
     put_row(&text, &row);
     const char *at = buf_str(&text);
@@ -129,18 +163,20 @@ static void a_name_forges_nothing(void **state)
 static void what_is_no_record_is_refused(void **state)
 {
     static const struct row rows[] = {
-        {"x", "FAILED", "1:0", "1", "2", "3", "n", ""},
-        {"1_2", "FAILED", "1:0", "1", "2", "3", "n", ""},
-        {"1.batch", "FAILED", "1:0", "1", "2", "3", "n", ""},
-        {"4294967296", "FAILED", "1:0", "1", "2", "3", "n", ""},
-        {"1", "DANCING", "1:0", "1", "2", "3", "n", ""},
-        {"1", "", "1:0", "1", "2", "3", "n", ""},
-        {"1", "FAILED", "256:0", "1", "2", "3", "n", ""},
-        {"1", "FAILED", "0:128", "1", "2", "3", "n", ""},
-        {"1", "FAILED", "-1:0", "1", "2", "3", "n", ""},
-        {"1", "FAILED", "1:0", "2026-11-23T04:58:49", "2", "3", "n", ""},
-        {"1", "FAILED", "1:0", "1", "2", "soon", "n", ""},
-        {"1", "FAILED", "1:0", "1", "2", "3                    ", "n", ""},
+        {"x", "FAILED", "1:0", "1", "2", "3", "n", "", "0", "n1"},
+        {"1_2", "FAILED", "1:0", "1", "2", "3", "n", "", "0", "n1"},
+        {"1.batch", "FAILED", "1:0", "1", "2", "3", "n", "", "0", "n1"},
+        {"4294967296", "FAILED", "1:0", "1", "2", "3", "n", "", "0", "n1"},
+        {"1", "DANCING", "1:0", "1", "2", "3", "n", "", "0", "n1"},
+        {"1", "", "1:0", "1", "2", "3", "n", "", "0", "n1"},
+        {"1", "FAILED", "256:0", "1", "2", "3", "n", "", "0", "n1"},
+        {"1", "FAILED", "0:128", "1", "2", "3", "n", "", "0", "n1"},
+        {"1", "FAILED", "-1:0", "1", "2", "3", "n", "", "0", "n1"},
+        {"1", "FAILED", "1:0", "2026-11-23T04:58:49", "2", "3", "n", "", "0", "n1"},
+        {"1", "FAILED", "1:0", "1", "2", "soon", "n", "", "0", "n1"},
+        {"1", "FAILED", "1:0", "1", "2", "3                    ", "n", "", "0", "n1"},
+        {"1", "FAILED", "1:0", "1", "2", "3", "n", "", "-1", "n1"},
+        {"1", "FAILED", "1:0", "1", "2", "3", "n", "", "00:00:01", "n1"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct buf text = BUF_INIT(65536);
@@ -157,7 +193,7 @@ static void what_is_no_record_is_refused(void **state)
 static void what_is_cut_is_refused(void **state)
 {
     struct buf text = BUF_INIT(65536);
-    const struct row row = {"1", "FAILED", "1:0", "1", "2", "3", "n", "c"};
+    const struct row row = {"1", "FAILED", "1:0", "1", "2", "3", "n", "c", "0", "n1"};
     put_row(&text, &row);
     assert_int_equal(text.len, SACCT_RECORD_MAX);
     for (size_t n = 0; n < text.len; n++) {

@@ -18,8 +18,8 @@ static struct error err;
 #define HEADER                                                                                     \
     "Welcome\nJOBID               |STATE               |EXIT_CODE           |SUBMIT_TIME         " \
     "|"                                                                                            \
-    "START_TIME          |END_TIME            |TIME_LIMIT          |NODELIST            "          \
-    "|USER|NAME|COMMENT|\n"
+    "START_TIME          |END_TIME            |TIME_LIMIT          |TIME|RESTART_COUNT|NODELIST"   \
+    "            |USER|NAME|COMMENT|\n"
 
 static void put_job(struct buf *b, const char *head, const char *name, const char *comment)
 {
@@ -33,15 +33,15 @@ static void test_records(void **state)
     (void)buf_puts(&text, HEADER);
     put_job(&text,
             "1                   |FAILED              |768                 |1795405594          |"
-            "1795405595          |1795405599          |1-02:03:04          |n[1-2]              |",
+            "1795405595          |1795405599          |1-02:03:04          |0:04                |"
+            "2                   |n|",
             "a|b\nc",
             "supervisor x\n2                   |RUNNING             |0|1|1|1|");
-    put_job(&text, "7|COMPLETING|0|1795405594|1795405595|1795409999|5:00|n1|", "n", "(null)");
-    put_job(
-        &text, "4294967295|PENDING||1795405594|N/A|N/A|UNLIMITED|                    |", "", "");
-    put_job(&text, "8|OUT_OF_MEMORY|0:125|5|6|7|1:00:00|n1|", "", "");
-    put_job(&text, "9|CONFIGURING|0|5|6|700|1:00|n1|", "", "");
-    put_job(&text, "10|TIMEOUT|4294967294|5|6|NONE|INVALID|n1|", "", "");
+    put_job(&text, "7|COMPLETING|0|1795405594|1795405595|1795409999|5:00|3:00|0|n|", "n", "(null)");
+    put_job(&text, "4294967295|PENDING||1795405594|N/A|N/A|UNLIMITED|0:00|0| |", "", "");
+    put_job(&text, "8|OUT_OF_MEMORY|0:125|5|6|7|1:00:00|INVALID|0|n|", "", "");
+    put_job(&text, "9|CONFIGURING|0|5|6|700|1:00|0:01|0|n|", "", "");
+    put_job(&text, "10|TIMEOUT|4294967294|5|6|NONE|INVALID|1-02:03:04|0|n|", "", "");
     const char *at = squeue_records(buf_str(&text));
     assert_non_null(at);
 
@@ -52,8 +52,10 @@ static void test_records(void **state)
     assert_int_equal(job.submit_s, 1795405594);
     assert_int_equal(job.start_s, 1795405595);
     assert_int_equal(job.end_s, 1795405599);
-    assert_true(job.had_nodes);
     assert_int_equal(job.limit_min, 26 * 60 + 3);
+    assert_int_equal(job.ran_s, 4);
+    assert_int_equal(job.restarts, 2);
+    assert_true(job.started);
     assert_string_equal(job.user, "alice");
     assert_string_equal(job.name, "a|b\nc");
     assert_int_equal(strncmp(job.comment, "supervisor x\n2 ", 15), 0);
@@ -64,24 +66,27 @@ static void test_records(void **state)
     assert_int_equal(job.start_s, 1795405595);
     assert_int_equal(job.end_s, 0);
     assert_int_equal(job.limit_min, 5);
+    assert_int_equal(job.ran_s, 0); // so far: nobody needs it
 
     assert_int_equal(squeue_next(&at, &job, &err), 1);
     assert_int_equal(job.id, 4294967295);
     assert_int_equal(job.limit_min, 0);
     assert_int_equal(slurm_phase_of(job.state), SLURM_PHASE_WAITING);
     assert_int_equal(job.start_s, 0);
-    assert_false(job.had_nodes);
+    assert_false(job.started);
 
     assert_int_equal(squeue_next(&at, &job, &err), 1);
     assert_int_equal(job.state, SLURM_OOM);
     assert_int_equal(job.wait_status, 125);
     assert_int_equal(job.limit_min, 60);
+    assert_int_equal(job.ran_s, 0);
 
     assert_int_equal(squeue_next(&at, &job, &err), 1);
     assert_int_equal(slurm_phase_of(job.state), SLURM_PHASE_WAITING);
 
     assert_int_equal(squeue_next(&at, &job, &err), 1);
     assert_int_equal(job.wait_status, 0);
+    assert_int_equal(job.ran_s, 86400 + 2 * 3600 + 3 * 60 + 4);
     assert_int_equal(squeue_next(&at, &job, &err), 0);
     buf_free(&text);
 }
@@ -89,18 +94,26 @@ static void test_records(void **state)
 static void test_bad_records(void **state)
 {
     static const char *const heads[] = {
-        "x|RUNNING|0|1|1|1|5:00|n1|",
-        "1|DANCING|0|1|1|1|5:00|n1|",
-        "1|RUNNING|-1|1|1|1|5:00|n1|",
-        "1|RUNNING|0|soon|1|1|5:00|n1|",
-        "1|RUNNING|300:0|1|1|1|5:00|n1|",
-        "1|RUNNING|0|1|1|5:00|n1|",
-        "4294967296|RUNNING|0|1|1|1|5:00|n1|",
-        "1_[2-3]|RUNNING|0|1|1|1|5:00|n1|",
-        "1|RUNNING|0|1|1|1|1-5:00|n1|",
-        "1|RUNNING|0|1|1|1|5|n1|",
-        "1|RUNNING|0|1|1|1|1:5:00:00|n1|",
-        "1|RUNNING|0|1|1|1|5:60|n1|",
+        "x|RUNNING|0|1|1|1|5:00|0:01|0|n|",
+        "1|DANCING|0|1|1|1|5:00|0:01|0|n|",
+        "1|RUNNING|-1|1|1|1|5:00|0:01|0|n|",
+        "1|RUNNING|0|soon|1|1|5:00|0:01|0|n|",
+        "1|RUNNING|300:0|1|1|1|5:00|0:01|0|n|",
+        "1|RUNNING|0|1|1|5:00|0:01|0|n|",
+        "4294967296|RUNNING|0|1|1|1|5:00|0:01|0|n|",
+        "1_[2-3]|RUNNING|0|1|1|1|5:00|0:01|0|n|",
+        "1|RUNNING|0|1|1|1|1-5:00|0:01|0|n|",
+        "1|RUNNING|0|1|1|1|5|0:01|0|n|",
+        "1|RUNNING|0|1|1|1|1:5:00:00|0:01|0|n|",
+        "1|RUNNING|0|1|1|1|5:60|0:01|0|n|",
+        "1|RUNNING|0|1|1|1|5:00|soon|0|n|",
+        "1|RUNNING|0|1|1|1|5:00|7|0|n|",
+        "1|RUNNING|0|1|1|1|5:00|0:60|0|n|",
+        "1|RUNNING|0|1|1|1|5:00|1:2:3:4|0|n|",
+        "1|RUNNING|0|1|1|1|5:00|x-1:2:3|0|n|",
+        "1|RUNNING|0|1|1|1|5:00|1-|0|n|",
+        "1|RUNNING|0|1|1|1|5:00|0:01|-1|n|",
+        "1|RUNNING|0|1|1|1|5:00|0:01|0|",
         "squeue: error: no\n",
     };
     for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
@@ -114,7 +127,7 @@ static void test_bad_records(void **state)
     }
     // Cut at any byte: an error or the end, never a record and never beyond the text.
     struct buf text = BUF_INIT(65536);
-    put_job(&text, "1|RUNNING|0|1|1|1|5:00|n1|", "name", "comment");
+    put_job(&text, "1|RUNNING|0|1|1|1|5:00|0:01|0|n|", "name", "comment");
     for (size_t n = 0; n < text.len; n++) {
         char cut[1024];
         struct slurm_job job;

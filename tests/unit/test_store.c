@@ -71,6 +71,8 @@ static struct job sample_job(int n)
         .gpus = 5,
         .slurm_id = 42,
         .prev_slurm_id = 41,
+        .restarts = 2,
+        .spent_s = 77,
         .start_s = 1000,
         .end_s = 2000,
         .ran = true,
@@ -405,7 +407,7 @@ static void test_an_unreadable_transaction_is_left_alone(void **state)
 }
 
 /* Transactions from before attempts were rows of their own, in each state, are taken over. */
-static void test_outbox_of_schema_4(void **state)
+static void test_outbox_of_schema_5(void **state)
 {
     struct tx next = sample_tx("claim/9/0", NULL);
     store_close(must_open());
@@ -420,7 +422,7 @@ static void test_outbox_of_schema_4(void **state)
             " (1, 1, x'02', 7, zeroblob(32), x'f8', 0, '', 1, 1),"
             " (1, 2, x'03', 6, zeroblob(32), x'f9', 9, '', 1, 1),"
             " (1, 4, x'04', NULL, NULL, NULL, 0, 'NoJob()', 1, 1);"
-            "PRAGMA user_version = 4");
+            "PRAGMA user_version = 5");
     struct store *s = must_open();
     assert_int_equal(read_txs(s), 2);
     assert_int_equal(open_txs[0].state, TX_WANTED);
@@ -597,6 +599,110 @@ static void test_prune(void **state)
     store_close(s);
 }
 
+static void assert_news(const struct news *a, const struct news *b)
+{
+    assert_int_equal(a->slurm_id, b->slurm_id);
+    assert_int_equal(a->state, b->state);
+    assert_int_equal(a->wait_status, b->wait_status);
+    assert_int_equal(a->restarts, b->restarts);
+    assert_int_equal(a->submit_s, b->submit_s);
+    assert_int_equal(a->start_s, b->start_s);
+    assert_int_equal(a->end_s, b->end_s);
+    assert_int_equal(a->ran_s, b->ran_s);
+    assert_int_equal(a->begins, b->begins);
+    assert_int_equal(a->started, b->started);
+    assert_int_equal(a->not_run, b->not_run);
+    assert_int_equal(a->settled, b->settled);
+}
+
+static void test_early_events_come_back_in_order(void **state)
+{
+    const struct news end = {.slurm_id = UINT32_MAX,
+                             .state = 0x8003,
+                             .wait_status = 0xfd,
+                             .restarts = 3,
+                             .submit_s = 1,
+                             .start_s = 2,
+                             .end_s = 3,
+                             .ran_s = 4,
+                             .started = true,
+                             .settled = true};
+    const struct news start = {
+        .slurm_id = 7, .restarts = NEWS_RESTARTS_UNTOLD, .begins = true, .not_run = true};
+    struct news got[4];
+    struct job job = sample_job(1);
+    struct store *s = must_open();
+    store_begin(s);
+    assert_int_equal(store_early_add(s, job.id, false, &end), 0);
+    assert_int_equal(store_early_add(s, job.id, true, &start), 0);
+    assert_int_equal(store_early_add(s, job.id, true, &end), 0); // told twice
+    assert_int_equal(store_early_add(s, "0xother", false, &end), 0);
+    must_commit(s);
+    store_close(s);
+
+    s = must_open();
+    assert_int_equal(store_early_get(s, job.id, got, 4), 2);
+    assert_news(&got[0], &end);
+    assert_news(&got[1], &start);
+    assert_int_equal(store_early_get(s, job.id, got, 1), 1);
+    assert_int_equal(store_early_get(s, "0xnone", got, 4), 0);
+    store_begin(s);
+    assert_int_equal(store_early_drop(s, job.id), 0);
+    must_commit(s);
+    assert_int_equal(store_early_get(s, job.id, got, 4), 0);
+    assert_int_equal(store_early_get(s, "0xother", got, 4), 1);
+    store_close(s);
+}
+
+/* Whoever floods it loses the oldest of his own kind, and no more. */
+static void test_early_events_are_bounded(void **state)
+{
+    struct news n = {.restarts = 0}, got[EARLY_PER_JOB_MAX + 1];
+    char id[JOB_ID_TEXT];
+    struct store *s = must_open();
+    int dropped = 0;
+    store_begin(s);
+    assert_int_equal(store_early_add(s, "0xours", true, &n), 0);
+    assert_int_equal(store_early_add(s, "0xtheirs", false, &n), 0);
+    for (n.slurm_id = 1; n.slurm_id <= EARLY_UNKNOWN_MAX; n.slurm_id++) {
+        snprintf(id, sizeof(id), "0x%064x", (unsigned int)n.slurm_id);
+        dropped += store_early_add(s, id, false, &n);
+    }
+    assert_int_equal(dropped, 1);
+    assert_int_equal(store_early_get(s, "0xtheirs", got, 1), 0);
+    assert_int_equal(store_early_get(s, "0xours", got, 1), 1);
+    assert_int_equal(store_early_get(s, id, got, 1), 1);
+
+    for (n.slurm_id = 1, dropped = 0; n.slurm_id < EARLY_PER_JOB_MAX + 5; n.slurm_id++)
+        dropped += store_early_add(s, "0xours", true, &n);
+    assert_int_equal(dropped, 5);
+    assert_int_equal(store_early_get(s, "0xours", got, EARLY_PER_JOB_MAX + 1), EARLY_PER_JOB_MAX);
+    assert_int_equal(got[0].slurm_id, 5);
+    assert_int_equal(got[EARLY_PER_JOB_MAX - 1].slurm_id, EARLY_PER_JOB_MAX + 4);
+    must_commit(s);
+    store_close(s);
+}
+
+/* But for those of jobs that are under way: of these an end may wait for Slurm to answer. */
+static void test_early_events_grow_old(void **state)
+{
+    struct news n = {.slurm_id = 1}, got;
+    struct job open = sample_job(1), done = sample_job(2);
+    struct store *s = must_open();
+    done.state = JOB_DONE;
+    store_begin(s);
+    store_job_put(s, &open);
+    store_job_put(s, &done);
+    assert_int_equal(store_early_add(s, open.id, true, &n), 0);
+    assert_int_equal(store_early_add(s, done.id, true, &n), 0);
+    assert_int_equal(store_early_add(s, "0xunknown", false, &n), 0);
+    assert_int_equal(store_early_prune(s, 1), 0);
+    assert_int_equal(store_early_prune(s, INT64_MAX), 2);
+    assert_int_equal(store_early_get(s, open.id, &got, 1), 1);
+    must_commit(s);
+    store_close(s);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -609,7 +715,7 @@ int main(void)
         TEST(test_an_intent_exists_once),
         TEST(test_attempts),
         TEST(test_an_unreadable_transaction_is_left_alone),
-        TEST(test_outbox_of_schema_4),
+        TEST(test_outbox_of_schema_5),
         TEST(test_second_agent_is_told_who_holds_it),
         TEST(test_binding),
         TEST(test_damage_is_noticed),
@@ -617,6 +723,9 @@ int main(void)
         TEST(test_unreadable_job_is_left_alone),
         TEST(test_kill_keeps_what_was_committed),
         TEST(test_prune),
+        TEST(test_early_events_come_back_in_order),
+        TEST(test_early_events_are_bounded),
+        TEST(test_early_events_grow_old),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }
