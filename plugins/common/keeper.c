@@ -42,10 +42,8 @@ struct keeper {
     int end_read, end_send; // -1 once closed
 
     pthread_mutex_t lock;
-    pthread_cond_t ended;
     struct keeper_config wanted;
-    bool changed, stopping, done;
-    bool abandoned; // keeper_stop() did not wait: the thread frees everything
+    bool changed, stopping;
 
     /* The thread's own. */
     struct keeper_config config;
@@ -70,9 +68,8 @@ static long long mono_ms(void)
 static void say(struct keeper *k, enum keeper_level level, const char *line)
 {
     pthread_mutex_lock(&k->lock);
-    bool silent = k->abandoned; // Slurm's log may be gone
+    if (!k->stopping) k->log(level, line);
     pthread_mutex_unlock(&k->lock);
-    if (!silent) k->log(level, line);
 }
 
 /* "<3>text" -> level and text, as sd-daemon has it. */
@@ -233,10 +230,9 @@ static void on_gone(struct keeper *k)
     start_later(k);
 }
 
-/* Returns false if not even SIGKILL ended it. */
-static bool end_forwarder(struct keeper *k)
+static void end_forwarder(struct keeper *k)
 {
-    if (k->pid == 0) return true;
+    if (k->pid == 0) return;
     int status;
     (void)kill(k->pid, SIGTERM);
     long long until = mono_ms() + GRACE_MS;
@@ -244,13 +240,11 @@ static bool end_forwarder(struct keeper *k)
         struct pollfd p = {.fd = k->log_fd, .events = POLLIN};
         if (poll(&p, 1, (int)(until - now)) > 0 && !read_log(k)) break;
     }
-    bool gone = reap(k, REAP_STEP_MS * 5, &status);
-    if (!gone) {
+    if (!reap(k, REAP_STEP_MS * 5, &status)) {
         (void)kill(k->pid, SIGKILL);
-        gone = reap(k, REAP_MS, &status);
+        (void)reap(k, REAP_MS, &status);
     }
     forget(k);
-    return gone;
 }
 
 /* ---- The thread. */
@@ -261,7 +255,6 @@ static void destroy(struct keeper *k)
     if (k->end_read >= 0) (void)close(k->end_read);
     if (k->end_send >= 0) (void)close(k->end_send);
     pthread_mutex_destroy(&k->lock);
-    pthread_cond_destroy(&k->ended);
     free(k);
 }
 
@@ -290,7 +283,7 @@ static bool take_wishes(struct keeper *k)
 
     if (stopping) return false;
     if (changed) {
-        (void)end_forwarder(k);
+        end_forwarder(k);
         k->backoff_ms = BACKOFF_MIN_MS;
         k->start_at_ms = 0;
     }
@@ -314,14 +307,8 @@ static void *run(void *arg)
         (void)poll(p, 2, poll_timeout(k));
         if (p[1].revents != 0 && k->pid != 0 && !read_log(k)) on_gone(k);
     }
-    (void)end_forwarder(k);
-
-    pthread_mutex_lock(&k->lock);
-    k->done = true;
-    bool mine = k->abandoned;
-    pthread_cond_signal(&k->ended);
-    pthread_mutex_unlock(&k->lock);
-    if (mine) destroy(k);
+    end_forwarder(k);
+    destroy(k);
     return NULL;
 }
 
@@ -345,12 +332,7 @@ struct keeper *keeper_start(keeper_log_fn log)
 {
     struct keeper *k = calloc(1, sizeof(*k));
     if (!k) return NULL;
-    pthread_condattr_t attr;
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     (void)pthread_mutex_init(&k->lock, NULL);
-    (void)pthread_cond_init(&k->ended, &attr);
-    (void)pthread_condattr_destroy(&attr);
     k->log = log;
     k->log_fd = k->end_read = k->end_send = -1;
     k->backoff_ms = BACKOFF_MIN_MS;
@@ -389,25 +371,10 @@ void keeper_configure(struct keeper *k, const struct keeper_config *config)
 void keeper_stop(struct keeper *k)
 {
     if (!k) return;
-    (void)close(k->end_send); // EOF
-    k->end_send = -1;
-
-    struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += KEEPER_STOP_MS / 1000;
-    until.tv_nsec += KEEPER_STOP_MS % 1000 * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
-    }
     pthread_mutex_lock(&k->lock);
     k->stopping = true;
+    (void)close(k->end_send); // EOF
+    k->end_send = -1;
     poke(k);
-    int rc = 0;
-    while (!k->done && rc != ETIMEDOUT)
-        rc = pthread_cond_timedwait(&k->ended, &k->lock, &until);
-    bool done = k->done;
-    k->abandoned = !done;
-    pthread_mutex_unlock(&k->lock);
-    if (done) destroy(k);
+    pthread_mutex_unlock(&k->lock); // and from here on it is the thread's
 }

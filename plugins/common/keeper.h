@@ -31,12 +31,11 @@ struct keeper *keeper_start(keeper_log_fn log);
 void keeper_configure(struct keeper *k, const struct keeper_config *config);
 
 /*
- * End forwarder and thread: KEEPER_STOP_MS at most. The forwarder gets EOF and SIGTERM, a second to
- * flush, then SIGKILL. One that not even SIGKILL ends (its disk hangs) is left behind, and a
- * thread with it.
+ * End forwarder and thread. Does not wait for either: slurmctld's end, and the way back from a
+ * backup controller, hang on that. The forwarder sees its pipe's end, has a second to flush, and
+ * goes; the thread, while this process lives, sees to it that it does, and frees everything.
+ * `log` is not called any more.
  */
 void keeper_stop(struct keeper *k);
-
-enum { KEEPER_STOP_MS = 1900 };
 
 #endif

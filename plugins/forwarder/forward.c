@@ -41,11 +41,13 @@ const struct forward_options forward_defaults = {
     .refused_short_ms = 60 * 1000, // it normally knows a job within seconds
     .backoff_ms = 500,
     .backoff_max_ms = 30 * 1000,
-    .flush_ms = 1000, // slurmctld waits for us; the rest stays in the spool
+    .down_max_ms = 5 * 1000, // one call: costs nobody anything, and its return is noticed soon
+    .flush_ms = 1000,        // another forwarder may wait for the lock; the rest stays in the spool
 };
 
 enum {
     SENDERS_MAX = 64,
+    ALARM_S = 5,           // whatever hangs: this long after the last flush we are gone
     LOAD_BATCH = 256,      // records read before the done ones are looked at again
     FAILURES_IN_A_ROW = 8, // records that fail one after the other: it is the agent, not they
     LOG_EVERY_MS = 10 * 1000,
@@ -73,7 +75,7 @@ struct forwarder {
     /* The main thread's. */
     bool ending;
     struct spool_stats logged;
-    struct log_limit reject_limit, stats_limit, scan_limit;
+    struct log_limit reject_limit, lost_limit, damage_limit, error_limit, scan_limit;
 };
 
 /* ---- The senders. All with the lock held. */
@@ -100,7 +102,7 @@ static void on_agent_failed(struct forwarder *f, unsigned int epoch, const char 
     if (epoch != f->epoch) return; // went out before we knew
     f->epoch++;
     f->failures++;
-    long long delay = retry_delay_ms(f->failures, f->o->backoff_ms, f->o->backoff_max_ms);
+    long long delay = retry_delay_ms(f->failures, f->o->backoff_ms, f->o->down_max_ms);
     f->hold_until_ms = clock_mono_ms() + delay;
     unsigned int suppressed;
     if (log_limit_ok(&f->down_limit, LOG_DOWN_EVERY_MS, &suppressed))
@@ -308,31 +310,39 @@ static bool load(struct forwarder *f)
     return true;
 }
 
+static bool is_news(struct log_limit *limit, uint64_t now, uint64_t told)
+{
+    unsigned int more;
+    return now != told && log_limit_ok(limit, LOG_EVERY_MS, &more);
+}
+
 /* Tell what the spool has met, when there is something new. */
 static void log_stats(struct forwarder *f)
 {
     const struct spool_stats *s = spool_reader_stats(f->reader);
     struct spool_stats *l = &f->logged;
-    unsigned int more;
-    if (s->lost == l->lost && s->corrupt_bytes == l->corrupt_bytes && s->torn == l->torn &&
-        s->io_errors == l->io_errors)
-        return;
-    if (!log_limit_ok(&f->stats_limit, LOG_EVERY_MS, &more)) return;
-    if (s->lost != l->lost)
+    if (is_news(&f->lost_limit, s->lost, l->lost)) {
         log_error("%llu records could not be written by the plugin, for want of space or rights",
                   (unsigned long long)(s->lost - l->lost));
-    if (s->corrupt_bytes != l->corrupt_bytes || s->torn != l->torn)
+        l->lost = s->lost;
+    }
+    if (is_news(&f->damage_limit, s->corrupt_bytes + s->torn, l->corrupt_bytes + l->torn)) {
         log_error("the spool is damaged: %llu bytes in %llu places skipped, %llu unfinished "
                   "records; the good ones are kept",
                   (unsigned long long)(s->corrupt_bytes - l->corrupt_bytes),
                   (unsigned long long)(s->corrupt_runs - l->corrupt_runs),
                   (unsigned long long)(s->torn - l->torn));
-    if (s->io_errors != l->io_errors)
+        l->corrupt_bytes = s->corrupt_bytes;
+        l->corrupt_runs = s->corrupt_runs;
+        l->torn = s->torn;
+    }
+    if (is_news(&f->error_limit, s->io_errors, l->io_errors)) {
         log_error("%llu errors in the spool %s, the last: %s",
                   (unsigned long long)(s->io_errors - l->io_errors),
                   f->o->spool,
                   strerror(s->last_errno));
-    *l = *s;
+        l->io_errors = s->io_errors;
+    }
 }
 
 /*
@@ -383,7 +393,10 @@ static void main_loop(struct forwarder *f)
         bool more = load(f);
         log_stats(f);
         long long now = clock_mono_ms();
-        if (f->ending && end_ms == 0) end_ms = now + f->o->flush_ms;
+        if (f->ending && end_ms == 0) {
+            end_ms = now + f->o->flush_ms;
+            (void)alarm((unsigned int)(f->o->flush_ms / 1000) + ALARM_S); // nobody waits for us
+        }
         if (f->ending && (now >= end_ms || (!more && is_idle(f)))) return;
         long long wait = more ? 0 : f->o->scan_ms;
         if (f->ending && wait > end_ms - now) wait = end_ms - now;

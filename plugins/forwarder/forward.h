@@ -30,8 +30,9 @@ struct forward_options {
     long long scan_ms;          // look at the spool at least so often, though nothing is noticed
     long long refused_ms;       // NOT_FOUND for so long: rejected
     long long refused_short_ms; // the same when the window is full
-    long long backoff_ms, backoff_max_ms;
-    long long flush_ms; // at the end, for what is still there
+    long long backoff_ms, backoff_max_ms; // of a record that is refused or fails
+    long long down_max_ms;                // in place of the latter while the agent is away
+    long long flush_ms;                   // at the end, for what is still there
 };
 
 /* What the daemon uses, with the reasons; the caller adds the first five. */

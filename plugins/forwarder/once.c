@@ -12,7 +12,11 @@
 #include "agent/util/retry.h"
 #include "plugins/forwarder/verdict.h"
 
-enum { BACKOFF_MS = 500, BACKOFF_MAX_MS = 5000, MESSAGE_MAX = 512 };
+enum {
+    BACKOFF_MS = 500,
+    BACKOFF_MAX_MS = 2000, // a call without a connection costs nothing; gRPC tries that every 5 s
+    MESSAGE_MAX = 512,
+};
 
 int once_take_slot(const char *path, struct error *err)
 {
@@ -37,16 +41,21 @@ int once_send(const struct record *start,
               long long call_ms,
               struct error *err)
 {
-    const long long last_ms = clock_mono_ms() + for_ms - call_ms; // a try may begin until then
+    const long long begin_ms = clock_mono_ms();
+    const long long last_ms = begin_ms + for_ms - call_ms; // a try may begin until then
     for (unsigned int attempt = 1;; attempt++) {
         char message[MESSAGE_MAX] = "";
         enum verdict verdict = verdict_of(send(ctx, start, message, sizeof(message)));
         if (verdict == VERDICT_DONE) return 0;
         if (verdict == VERDICT_POISON) return error_set(err, ERR_REFUSED, "refused: %s", message);
         long long delay = retry_delay_ms(attempt, BACKOFF_MS, BACKOFF_MAX_MS);
-        if (clock_mono_ms() + delay > last_ms)
-            return error_set(
-                err, ERR_UNAVAILABLE, "given up after %lld s: %s", for_ms / 1000, message);
+        long long now = clock_mono_ms();
+        if (now + delay > last_ms)
+            return error_set(err,
+                             ERR_UNAVAILABLE,
+                             "given up after %lld s: %s",
+                             (now - begin_ms) / 1000,
+                             message);
         (void)poll(NULL, 0, (int)delay);
     }
 }

@@ -371,7 +371,7 @@ static void start_forwarder(struct lab *l, size_t window)
         o.refused_ms = 400;
         o.refused_short_ms = 100;
         o.backoff_ms = 10;
-        o.backoff_max_ms = 50;
+        o.backoff_max_ms = o.down_max_ms = 50;
         o.flush_ms = 300;
         _exit(forward_run(&o, NULL) == 0 ? 0 : 1);
     }
