@@ -20,10 +20,11 @@
 #include "proto/rpc_private.h"
 
 enum {
-    /* Callers retry with a backoff of their own; the connection's must not lag behind it by gRPC's
-     * two minutes. */
+    /* Callers retry with a backoff of their own, and a call fails at once while the connection
+     * waits for its: that must be short beside theirs, not gRPC's two minutes. It is the time-out
+     * at least. */
     BACKOFF_FIRST_MS = 300,
-    BACKOFF_MAX_MS = 10 * 1000,
+    BACKOFF_MAX_MS = 5 * 1000,
     CONNECT_TIMEOUT_MS = 5 * 1000,
     /*
      * The time-out is the kernel's TCP_USER_TIMEOUT too: a connection that swallows what is sent
