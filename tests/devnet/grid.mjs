@@ -55,6 +55,8 @@ const DEFAULTS = {
     agent: process.env.DEEPSQUARE_AGENT, // path of the agent's program
     pluginDir: process.env.DEEPSQUARE_PLUGIN_DIR, // with jobcomp_deepsquare.so; none: no plugin
     forwarder: process.env.DEEPSQUARE_FORWARDER, // path of deepsquare-forwarder
+    prep: false, // the prep plugin too
+    spank: false, // the SPANK plugin too
     node: 'anvil', // or ganache: then the piece "anvil" is that
     blockTime: 0, // seconds; 0: a block for each transaction
     chainId: 31337,
@@ -240,7 +242,7 @@ export class Grid {
 
     async startSlurmSide(onStep) {
         if (!this.options.slurm) return;
-        const { nodes, cpus, gpus, slurmConf, slurmRoot, pluginDir, forwarder } = this.options;
+        const { nodes, cpus, gpus, slurmConf, slurmRoot, pluginDir, forwarder, prep, spank } = this.options;
         const chain = new Chain(this.rpcUrl, {}); // for the addresses: it is not called
         const customers = CUSTOMERS.map((who) => chain.wallets[who].address.toLowerCase());
         const services = this.options.slurmdbd ? [REST_USER, DATABASE_USER] : [REST_USER];
@@ -251,7 +253,7 @@ export class Grid {
             users: this.users,
             admin: ADMIN,
             restUser: REST_USER,
-            plugins: pluginDir ? { dir: pluginDir, forwarder, agentPort: this.ports.agent } : null,
+            plugins: pluginDir ? { dir: pluginDir, forwarder, agentPort: this.ports.agent, prep, spank } : null,
             nodes,
             cpus,
             gpus,

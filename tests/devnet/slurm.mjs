@@ -43,7 +43,8 @@ export class SlurmCluster {
     /**
      * dir: where everything goes. ports: { slurmctld, slurmd, slurmrestd, sshd }. users: a Map with
      * the admin (SlurmUser), the user of slurmrestd and the customers. plugins: { dir, forwarder,
-     * agentPort } or null; dir holds jobcomp_deepsquare.so. nodes: slurmd programs to start.
+     * agentPort, prep, spank } or null; dir holds jobcomp_deepsquare.so, and the other two, which are
+     * used if asked for; writeConf() again after a change. nodes: slurmd programs to start.
      * accounting: { databaseUser, customers } or null for none (ports.slurmdbd then is not needed).
      * root: a root directory to run it all in (root.mjs mounts one); none: this machine's.
      */
@@ -141,6 +142,7 @@ export class SlurmCluster {
                   'JobCompType=jobcomp/deepsquare',
                   `JobCompLoc=127.0.0.1:${this.plugins.agentPort}`,
                   `JobCompParams=forwarder=${this.forwarder}`,
+                  ...(this.plugins.prep ? ['PrEpPlugins=prep/script,prep/deepsquare'] : []),
               ]
             : [];
         const accounting = this.accounting
@@ -198,7 +200,10 @@ export class SlurmCluster {
             'PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP',
         ];
         writeFileSync(this.conf, `${lines.join('\n')}\n`);
-        writeFileSync(p('etc', 'plugstack.conf'), '');
+        const spank = this.plugins?.spank
+            ? `optional spank_deepsquare.so endpoint=127.0.0.1:${this.plugins.agentPort} forwarder=${this.forwarder}\n`
+            : '';
+        writeFileSync(p('etc', 'plugstack.conf'), spank);
         // No cgroups: the plugin for v1 touches none unless asked, that for v2 makes some of its
         // own in the machine's tree, which the namespaces do not hide.
         const cgroup = this.isNew ? 'disabled' : 'cgroup/v1';
