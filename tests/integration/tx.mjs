@@ -329,10 +329,11 @@ test('a node that says it is of another chain gets no signature for it', async (
     grid.proxy.chainId(1);
     await grid.agent.waitLog(/chain 1\b.*31337|31337.*chain 1\b/, 10000, from);
     release();
+    await grid.agent.waitLog(new RegExp(`-> ENDED.*${ids[0]}`), 10000, from);
+    await sleep(300);
     await killAgent(grid); // and after a restart, too
     await startAgent(grid);
     await grid.agent.waitLog(/chain 1\b.*31337|31337.*chain 1\b/, 10000);
-    await grid.agent.waitLog(new RegExp(`-> ENDED.*${ids[0]}`), 10000);
     await sleep(500);
     assert.equal(grid.proxy.sent.length, before);
     grid.proxy.heal();

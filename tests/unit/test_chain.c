@@ -58,8 +58,8 @@ struct node_log {
 struct node {
     uint64_t chain_id, head, nonce, queues[3];
     uint8_t epochs[NODE_BLOCKS]; // how often each block was replaced: it is in the hash
-    uint64_t pending;  // transactions of ours in its pool that follow without a gap
-    uint64_t base_fee; // 0: a chain without one
+    uint64_t pending;            // transactions of ours in its pool that follow without a gap
+    uint64_t base_fee;           // 0: a chain without one
     uint64_t balance;
     bool queues_revert, no_tip, no_pending;
     const char *rewards;        // of eth_feeHistory: a JSON list, or NULL: it is not known
