@@ -105,8 +105,8 @@ enum tx_step tx_step_of(const struct tx_view *v)
         return stuck ? TX_STEP_RAISE : v->looks >= TX_CHECK_LOOKS ? TX_STEP_SEND : TX_STEP_WAIT;
     case TX_ANSWER_BAD:
         return TX_STEP_VOID;
-    case TX_ANSWER_FEE_LOW:
-        return TX_STEP_RAISE;
+    case TX_ANSWER_FEE_LOW: // at once if the base fee explains it, else no more than once a block
+        return v->priced_out || is_stuck(v->blocks, v->idle_ms, 1) ? TX_STEP_RAISE : TX_STEP_WAIT;
     case TX_ANSWER_NONE:
     case TX_ANSWER_NONCE_AHEAD:
     case TX_ANSWER_NO_FUNDS: // more fees would only need more funds

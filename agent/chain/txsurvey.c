@@ -112,7 +112,7 @@ static void note_balance(struct txsender *s, const struct chain_account *a)
     if (!s->broke || u256_cmp(a->balance, s->account.balance) <= 0) return;
     s->broke = false;
     for (size_t i = 0; i < s->tracks.count; i++)
-        if (s->tracks.items[i]->answer == TX_ANSWER_NO_FUNDS) s->tracks.items[i]->due_ms = 0;
+        s->tracks.items[i]->due_ms = 0;
 }
 
 /* The clocks that "blocks since" is told from. */

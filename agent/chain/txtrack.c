@@ -161,9 +161,9 @@ static void keep_waiting(struct txsender *s, struct tx *tx, long long now)
     char hash[ETH_HASH_TEXT], fee[U256_DEC_TEXT];
     unsigned int more;
     if (log_limit_ok(&s->cap_limit, TX_WARN_EVERY_MS, &more))
-        log_warn("chain: transaction %s, nonce %llu, is not mined at %s wei a gas, and "
-                 "--eth.max-fee-per-gas or --eth.max-priority-fee-per-gas do not let it offer 1/8 "
-                 "more: it waits (%u like it)",
+        log_warn("chain: transaction %s, nonce %llu, is not mined at %s wei a gas, and may not "
+                 "offer 1/8 more (--eth.max-fee-per-gas, --eth.max-priority-fee-per-gas): it "
+                 "waits (%u like it)",
                  hex_encode(hash, txsender_last(tx)->hash.b, sizeof(txsender_last(tx)->hash.b)),
                  (unsigned long long)txsender_last(tx)->nonce,
                  u256_format_dec(fee, tx->fees.max_fee_per_gas),
@@ -289,7 +289,7 @@ static void read_sent(struct txsender *s, struct tx *tx, const struct jsonrpc_an
     case TX_ANSWER_FEE_LOW:
         s->want_survey = true;
         txsender_put_off(s, tx);
-        return;
+        break;
     case TX_ANSWER_NONE:
     case TX_ANSWER_NONCE_AHEAD:
     case TX_ANSWER_LATER:

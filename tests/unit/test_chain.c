@@ -1589,10 +1589,31 @@ static void test_track_fee_too_low(void **state)
     struct fixture *f = *state;
     f->node.send_error =
         "{\"code\":-32003,\"message\":\"max fee per gas less than block base fee\"}";
+    f->node.base_fee = 1001; // it offers 1000
     start(f);
     track(f, 1);
     assert_int_equal(wait_seen(f, SEEN_STUCK, 1).id, 101); // at once
     assert_int_equal(sends_of(f, 1), 1);
+}
+
+/* What the base fee does not explain costs 1/8 a block, not 1/8 a try. */
+static void test_track_underpriced(void **state)
+{
+    struct fixture *f = *state;
+    f->node.send_error = "{\"code\":-32000,\"message\":\"transaction underpriced\"}";
+    start(f);
+    track(f, 1);
+    wait_sends(f, 1, 1);
+    wait_polls(f, 20);
+    assert_int_equal(seen_count(f, SEEN_STUCK), 0);
+    next_head(f);
+    (void)wait_seen(f, SEEN_STUCK, 1);
+    track_attempts(f, 101, 1125, (const uint64_t[]){5, 5}, (const int[]){1, 2, -1});
+    wait_sends(f, 2, 1);
+    wait_polls(f, 20);
+    assert_int_equal(seen_count(f, SEEN_STUCK), 1);
+    next_head(f);
+    (void)wait_seen(f, SEEN_STUCK, 2);
 }
 
 /* At its cap it waits, and is sent again when the node might take it. */
@@ -1868,6 +1889,7 @@ int main(void)
         T(test_track_replaced_and_the_first_lands),
         T(test_track_waits_its_turn),
         T(test_track_fee_too_low),
+        T(test_track_underpriced),
         T(test_track_at_the_cap),
         T(test_track_occupied),
         T(test_track_bad_bytes),

@@ -132,7 +132,11 @@ static void steps(void **state)
         {{.answer = TX_ANSWER_OCCUPIED, .looks = TX_CHECK_LOOKS}, TX_STEP_SEND},
         {{.answer = TX_ANSWER_OCCUPIED, .next = true, .blocks = 3}, TX_STEP_RAISE},
         {{.answer = TX_ANSWER_OCCUPIED, .blocks = 3}, TX_STEP_WAIT},
-        {{.answer = TX_ANSWER_FEE_LOW}, TX_STEP_RAISE},
+        // Too cheap: why, or else not more than once a block.
+        {{.answer = TX_ANSWER_FEE_LOW}, TX_STEP_WAIT},
+        {{.answer = TX_ANSWER_FEE_LOW, .priced_out = true}, TX_STEP_RAISE},
+        {{.answer = TX_ANSWER_FEE_LOW, .blocks = 1}, TX_STEP_RAISE},
+        {{.answer = TX_ANSWER_FEE_LOW, .idle_ms = TX_IDLE_MS}, TX_STEP_RAISE},
         {{.answer = TX_ANSWER_NO_FUNDS, .next = true, .blocks = 99, .idle_ms = TX_IDLE_MS},
          TX_STEP_SEND},
         {{.answer = TX_ANSWER_NONCE_AHEAD, .blocks = 99, .priced_out = true}, TX_STEP_SEND},
