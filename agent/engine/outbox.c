@@ -81,7 +81,11 @@ void engine_tx_close(struct engine *e, struct live_tx *t, enum tx_state state, c
 {
     t->row.state = state;
     (void)snprintf(t->row.reason, sizeof(t->row.reason), "%.*s", JOB_REASON_MAX - 1, reason);
-    (void)store_tx_update(e->o.store, &t->row);
+    // A claim that was never sent is no history, and there is one for each stale entry of a queue.
+    if (state == TX_REJECTED && !t->row.job[0] && t->attempt_count == 0)
+        (void)store_tx_drop(e->o.store, t->row.id);
+    else
+        (void)store_tx_update(e->o.store, &t->row);
     drop(e, t);
 }
 

@@ -69,6 +69,12 @@ int store_tx_update(struct store *s, const struct tx *tx)
     return store_run(s, STMT_TX_UPDATE, "transaction");
 }
 
+int store_tx_drop(struct store *s, uint64_t id)
+{
+    store_bind_u64(s, s->stmt[STMT_TX_DROP], 1, id);
+    return store_run(s, STMT_TX_DROP, "transaction");
+}
+
 int store_attempt_add(struct store *s, uint64_t tx, const struct tx_attempt *a)
 {
     sqlite3_stmt *st = s->stmt[STMT_ATTEMPT_ADD];

@@ -60,6 +60,7 @@ static const char *const sql[STMT_COUNT] = {
         " updated_ms=excluded.updated_ms WHERE outbox.state = 4 OR (?6 AND outbox.state > 1)",
     [STMT_TX_FIND] = "SELECT id FROM outbox WHERE key=?",
     [STMT_TX_UPDATE] = "UPDATE outbox SET state=?, block=?, reason=?, updated_ms=? WHERE id=?",
+    [STMT_TX_DROP] = "DELETE FROM outbox WHERE id=?",
     [STMT_TXS_OPEN] = "SELECT id, key, kind, state, job, data, block, reason FROM outbox"
                       " WHERE state < 2 ORDER BY id",
     [STMT_ATTEMPT_ADD] =

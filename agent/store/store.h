@@ -80,6 +80,7 @@ int store_early_prune(struct store *s, int64_t before_ms);
  */
 int store_tx_want(struct store *s, struct tx *tx, bool again);
 int store_tx_update(struct store *s, const struct tx *tx); // state, block and reason
+int store_tx_drop(struct store *s, uint64_t id);
 
 /* Call `fn` for each that is WANTED or SIGNED, by id. A row that cannot be read is counted. */
 int store_txs_open(struct store *s,

@@ -26,6 +26,7 @@ enum store_stmt {
     STMT_TX_WANT,
     STMT_TX_FIND,
     STMT_TX_UPDATE,
+    STMT_TX_DROP,
     STMT_TXS_OPEN,
     STMT_ATTEMPT_ADD,
     STMT_ATTEMPT_MINED,

@@ -252,6 +252,10 @@ static void test_transactions(void **state)
     end.block = 12;
     close_tx(s, &end, TX_MINED);
     assert_int_equal(read_txs(s), 1);
+    store_begin(s);
+    assert_int_equal(store_tx_drop(s, claim.id), 0);
+    must_commit(s);
+    assert_int_equal(read_txs(s), 0);
     store_close(s);
 }
 
