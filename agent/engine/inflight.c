@@ -193,10 +193,12 @@ static void look_for_foreign(struct engine *e, const struct tx_line *line)
 {
     enum { RANGE_MAX = 4096 }; // a node that lies about nonces must not keep us busy
     uint64_t to = line->pending > line->mined ? line->pending : line->mined;
-    uint64_t from = e->nonces_told == UINT64_MAX ? to : e->nonces_told;
-    if (to > line->mined + TX_LINE_MAX) to = line->mined;
+    if (to - line->mined > TX_LINE_MAX) to = line->mined;
+    // From the next one on at the first start, and after a lie that was found out.
+    bool anew = e->nonces_told > to && e->nonces_told - to > TX_LINE_MAX;
+    uint64_t from = anew ? to : e->nonces_told;
     if (from < to && to - from > RANGE_MAX) from = to - RANGE_MAX;
-    if (from >= to && e->nonces_told != UINT64_MAX) return;
+    if (from >= to && !anew) return;
     for (uint64_t n = from, first = from; n <= to; n++) {
         if (n < to && !is_ours(e, line, n)) continue;
         if (n > first) tell_foreign(e, first, n);
