@@ -149,6 +149,7 @@ static int make_engine(struct parts *p, struct error *err)
         .signer = p->signer,
         .chain = {.endpoints = o->metascheduler_endpoint.items,
                   .endpoint_count = o->metascheduler_endpoint.count,
+                  .ws_endpoint = o->metascheduler_endpoint_ws,
                   .max_lag = o->metascheduler_max_lag,
                   .confirmations = o->metascheduler_confirmations,
                   .metascheduler = o->metascheduler_smart_contract.value,

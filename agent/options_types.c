@@ -190,7 +190,8 @@ static void rest_url_expected(const struct option *opt, struct buf *out)
 
 static int ws_url_parse(const struct option *opt, const char *text, void *member, bool first)
 {
-    if (strlen(text) > opt->max || !option_is_url(text, "ws")) return ERR_INVALID;
+    if (strlen(text) > opt->max || !option_is_url(text, "ws") || strchr(text, '@'))
+        return ERR_INVALID;
     return text_replace(member, text);
 }
 

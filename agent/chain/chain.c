@@ -28,6 +28,11 @@ static struct chain *chain_free(struct chain *c)
     return NULL;
 }
 
+static void on_new_head(void *ctx)
+{
+    chain_poke(ctx);
+}
+
 struct chain *chain_start(const struct chain_options *options,
                           const struct chain_ops *ops,
                           void *ctx,
@@ -57,6 +62,10 @@ struct chain *chain_start(const struct chain_options *options,
     if (!c->sender) return chain_free(c);
     c->watch = watch_start(c, err);
     if (!c->watch) return chain_stop(c);
+    if (options->ws_endpoint) {
+        c->headsub = headsub_start(options->ws_endpoint, on_new_head, c, err);
+        if (!c->headsub) return chain_stop(c);
+    }
     return c;
 }
 
@@ -70,6 +79,7 @@ struct chain *chain_stop(struct chain *c)
     while (c->readers > 0)
         pthread_cond_wait(&c->changed, &c->lock);
     pthread_mutex_unlock(&c->lock);
+    headsub_stop(c->headsub);
     watch_stop(c->watch);
     txsender_stop(c->sender);
     return chain_free(c);

@@ -20,6 +20,7 @@
 struct chain_options {
     char *const *endpoints;           // JSON-RPC URLs, the preferred one first; borrowed
     size_t endpoint_count;            // 1 to ENDPOINTS_MAX
+    const char *ws_endpoint;          // ws or wss URL whose new heads make us poll sooner; or NULL
     uint64_t max_lag;                 // blocks that a node may be behind the others
     uint64_t chain_id;                // nodes of other chains are refused; 0: the first one's
     struct eth_address metascheduler; // the contract; the others are asked of it

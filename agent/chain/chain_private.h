@@ -13,6 +13,7 @@
 
 #include "agent/chain/chain.h"
 #include "agent/chain/ethjson.h"
+#include "agent/chain/headsub.h"
 #include "agent/chain/jsonrpc.h"
 #include "agent/chain/pool.h"
 #include "agent/util/error.h"
@@ -34,6 +35,7 @@ struct chain {
     struct txsender *sender;
 
     struct pool *pool;
+    struct headsub *headsub;    // NULL: not asked for
     struct pool_client *reader; // of chain_job_get: belongs to the thread that set `reading`
 
     pthread_mutex_t lock; // guards what follows

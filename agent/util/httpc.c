@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The only user of libcurl. The transfer runs in a multi handle, for one reason: its wait can be
- * ended by an event descriptor, so that a thread that hangs in a request can be stopped at once.
+ * With stream.c the only user of libcurl. The transfer runs in a multi handle, for one reason: its
+ * wait can be ended by an event descriptor, so that a thread that hangs in a request can be stopped
+ * at once.
  */
 #include "agent/util/httpc.h"
 
@@ -43,9 +44,14 @@ static void curl_init(void)
     (void)curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
-struct httpc *httpc_new(const char *proxy, struct error *err)
+void httpc_init(void)
 {
     (void)pthread_once(&curl_once, curl_init);
+}
+
+struct httpc *httpc_new(const char *proxy, struct error *err)
+{
+    httpc_init();
     struct httpc *h = calloc(1, sizeof(*h));
     if (!h) goto fail;
     h->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

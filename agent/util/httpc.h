@@ -56,6 +56,9 @@ long long httpc_retry_after_ms(const struct httpc *h);
 /* From any thread: end the request under way, at once, and fail all later ones with ERR_STOPPED. */
 void httpc_stop(struct httpc *h);
 
+/* libcurl's own, once in the process; httpc_new() does it. */
+void httpc_init(void);
+
 enum { HTTPC_ORIGIN_MAX = 300 };
 
 /*

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Two endpoints, of which the first fails in all the ways that nodes do; and blocks of 1 s and 12 s.
+import { connect, createServer } from 'node:net';
 import { assert, checkOnce, runJob, runTests, startAgent, test, waitFor } from './lib.mjs';
 import { toQuantity } from '../devnet/chain.mjs';
 import { RpcError, RpcProxy } from './rpcproxy.mjs';
@@ -56,7 +57,7 @@ test('the first fails, and the second does all the work within a poll', async (g
     worker.heal();
 });
 
-test('one that hangs, and comes back', async (grid) => {
+test('one that hangs', async (grid) => {
     await useProxies(grid);
     const from = grid.agent.logSize();
     const job = runJob(grid, EXIT_5, FAILED);
@@ -65,13 +66,9 @@ test('one that hangs, and comes back', async (grid) => {
     await left(grid, first, from);
     assert.ok(Date.now() - at < 4000, `left after ${Date.now() - at} ms`);
     await job;
-    first.heal();
-    await back(grid, first, from);
-    assert.ok((await asks(second, 1000)) <= 4, 'the second is still in use'); // a probe, of two calls
-    assert.ok((await asks(first, 500)) > 4, 'the first is not in use');
 });
 
-test('HTTP 429: it gets the rest that it asks for', async (grid) => {
+test('HTTP 429: it gets the rest that it asks for, and is used again', async (grid) => {
     await useProxies(grid);
     const from = grid.agent.logSize();
     first.status(429, { 'retry-after': '4' });
@@ -80,6 +77,8 @@ test('HTTP 429: it gets the rest that it asks for', async (grid) => {
     assert.equal(await asks(first, 3000), 0);
     await runJob(grid, EXIT_5, FAILED);
     await back(grid, first, from);
+    assert.ok((await asks(second, 1000)) <= 4, 'the second is still in use'); // a probe, of two calls
+    assert.ok((await asks(first, 500)) > 4, 'the first is not in use');
 });
 
 test('one that is behind, and one of another chain', async (grid) => {
@@ -137,6 +136,32 @@ test('ranges of logs that the node finds too large', async (grid) => {
     await runJob(grid, EXIT_5, FAILED);
     assert.ok(complaints >= 3 && complaints < 12, `${complaints} complaints`);
     assert.doesNotMatch(grid.agent.log(from), /is not used/);
+});
+
+test('new heads over WebSocket: sooner with it, as well without', async (grid) => {
+    const sockets = [];
+    const relay = createServer((client) => {
+        const node = connect(grid.ports.anvil, '127.0.0.1');
+        for (const [one, other] of [[client, node], [node, client]])
+            one.pipe(other).on('error', () => {}).on('close', () => other.destroy());
+        sockets.push(client);
+    });
+    await new Promise((done) => relay.listen(0, '127.0.0.1', done));
+    const { port } = relay.address();
+    await useProxies(grid, ['--metascheduler.poll-interval=6s', `--metascheduler.endpoint.ws=ws://127.0.0.1:${port}/`]);
+    const polls = () => first.calls.filter(({ params }) => params[0]?.data?.startsWith('0x79490261')).length; // queue lengths
+    const [at, before] = [Date.now(), polls()];
+    await runJob(grid, EXIT_5, FAILED);
+    const due = Math.ceil((Date.now() - at) / 6000);
+    assert.ok(polls() - before >= due + 4, `${polls() - before} polls, ${due} were due anyway`);
+    relay.close();
+    sockets.forEach((socket) => socket.destroy());
+    await grid.agent.waitLog(/no new heads over WebSocket, polling goes on as before/, 5000);
+    const id = await grid.requestJob(EXIT_5);
+    await grid.waitStatus(id, ['SCHEDULED', 'RUNNING', 'FAILED'], 10000);
+    await grid.agent.stop();
+    await startAgent(grid); // at the usual pace
+    await grid.waitStatus(id, 'FAILED', 30000);
 });
 
 /** Mines a block each `everyMs`, with timestamps `seconds` apart, until the returned function is called. */
