@@ -72,19 +72,35 @@ bool txreceipt_read(struct txsender *s,
     return false;
 }
 
+/* Deep enough? */
+static bool is_confirmed(const struct txsender *s, const struct chain_receipt *r)
+{
+    uint64_t more = s->c->options.confirmations - 1;
+    return more == 0 || r->block + more <= s->account.head;
+}
+
+/*
+ * The chain's block of that number must be the receipt's: reorganised since, the next look sees
+ * what became of it; but a node that goes on like that is not to be believed.
+ */
 static void read_block(struct txsender *s, struct tx_mined *m)
 {
     uint64_t time_s;
+    struct eth_hash hash;
     struct json_object *block;
     struct error why = {0};
     int rc = jsonrpc_result(s->batch, m->block_index, &block, &why);
-    // null: reorganised away since; the next look sees what became of it.
-    if (rc == 0 && !block) rc = error_set(&why, ERR_NOTFOUND, "its block is gone");
+    if (rc == 0 && block) rc = eth_json_get_hash(block, "hash", &hash, &why);
+    if (rc == 0 && (!block || memcmp(&hash, &m->receipt.block_hash, sizeof(hash)) != 0)) {
+        rc = error_set(&why, ERR_NOTFOUND, "its block is not in the chain");
+        pool_blame(s->rpc, why.text);
+    }
     if (rc == 0) rc = eth_json_get_u64(block, "timestamp", &time_s, &why);
     if (rc < 0 || time_s > INT64_MAX) {
         txreceipt_warn(s, &m->receipt.tx, why.text);
         return;
     }
+    if (!is_confirmed(s, &m->receipt)) return;
     m->receipt.block_time_s = (int64_t)time_s;
     m->complete = true;
 }
@@ -95,8 +111,8 @@ static int ask_blocks(struct txsender *s, struct tx_mined *mined, size_t count, 
     jsonrpc_batch_reset(s->batch);
     for (size_t i = 0; i < count; i++) {
         struct chain_receipt *r = &mined[i].receipt;
-        hex_encode(hash, r->block_hash.b, sizeof(r->block_hash.b));
-        mined[i].block_index = jsonrpc_add(s->batch, "eth_getBlockByHash", "[\"%s\",false]", hash);
+        mined[i].block_index = jsonrpc_add(
+            s->batch, "eth_getBlockByNumber", "[\"0x%llx\",false]", (unsigned long long)r->block);
         mined[i].tx_index = mined[i].call_index = -1;
         if (r->ok) continue;
         hex_encode(hash, r->tx.b, sizeof(r->tx.b));

@@ -103,10 +103,12 @@ static void load_cursor(struct engine *e)
     if (store_blocks_load(e->o.store, rows, BLOCKS_MAX, &o->block_count) < 0)
         log_warn("the store's block hashes cannot be read, ignoring them");
     for (size_t i = 0; i < o->block_count; i++) {
-        e->blocks[i].number = rows[i].number;
-        memcpy(e->blocks[i].hash.b, rows[i].hash, sizeof(rows[i].hash));
+        struct chain_block block = {.number = rows[i].number};
+        memcpy(block.hash.b, rows[i].hash, sizeof(rows[i].hash));
+        blocks_push(&e->blocks, &block);
     }
-    o->blocks = e->blocks;
+    o->blocks = e->blocks.list;
+    o->block_count = e->blocks.count;
 }
 
 static int load(struct engine *e, struct error *err)

@@ -92,7 +92,7 @@ struct engine {
     bool chain_up;
     struct chain_ready ready;
     struct chain_poll poll;
-    struct chain_block blocks[BLOCKS_MAX]; // of the store, for chain_start()
+    struct blocks blocks; // whose logs were read
     bool account_known;
     struct chain_account account;
     uint64_t nonces_told; // nonces below it that are not ours were told of
@@ -191,10 +191,12 @@ struct live_tx *engine_tx_add(struct engine *e, const struct tx *row);
 int engine_tx_want(struct engine *e, struct tx *row, bool again);
 void engine_tx_close(struct engine *e, struct live_tx *t, enum tx_state state, const char *reason);
 void engine_on_tx_rejected(struct engine *e, struct mail *m);
+void engine_outbox_unreport(struct engine *e, const struct tx *tx); // it is un-mined
 void engine_on_tx_mined(struct engine *e, struct mail *m);
 
 /* inflight.c: nonces, signatures, and what the sender has in hand. */
 int engine_inflight_load(struct engine *e, struct error *err);
+void engine_inflight_unmine(struct engine *e, struct live_tx *t);
 void engine_inflight_pursue(struct engine *e); // hand over what may be in flight
 long long engine_inflight_next_ms(const struct engine *e);
 void engine_on_account(struct engine *e, struct mail *m);
@@ -213,7 +215,6 @@ extern const struct chain_ops engine_chain_ops;
 void engine_on_chain_ready(struct engine *e, struct mail *m);
 void engine_on_chain_poll(struct engine *e, struct mail *m);
 void engine_on_chain_logs(struct engine *e, struct mail *m);
-void engine_on_chain_reorg(struct engine *e, struct mail *m);
 void engine_on_chain_down(struct engine *e, struct mail *m);
 void engine_chain_event(struct engine *e, const struct chain_event *ev);
 
@@ -222,6 +223,17 @@ struct job engine_job_of_claim(const struct eth_hash *id,
                                const struct chain_claim *claim,
                                uint64_t block,
                                const struct job *old);
+
+/* reorg.c: what a reorganisation takes back. */
+void engine_on_chain_reorg(struct engine *e, struct mail *m);
+void engine_reorg_check(struct engine *e, uint64_t from); // blocks from there on were read
+/* Is a receipt of that block, as far as is known, of the chain? */
+bool engine_reorg_has(const struct engine *e, uint64_t block, const struct eth_hash *hash);
+
+struct reorg_mail {
+    struct mail mail;
+    uint64_t fork;
+};
 
 /* Mail of the sender: what became of transaction `id`. */
 struct tx_mail {
@@ -235,6 +247,7 @@ struct tx_mail {
     char revert[CHAIN_ERROR_TEXT_MAX]; // "
     bool ok;                           // MINED
     uint64_t block;
+    struct eth_hash block_hash;
     int64_t block_time_s;
     struct chain_event *events; // owned
     size_t event_count;
@@ -285,9 +298,11 @@ void engine_on_job_task(struct engine *e, struct mail *m);
 
 /* survey.c: reconciliation */
 void engine_survey_inherit(struct live_job *j); // held until the contract was asked about it
-void engine_survey_all(struct engine *e);       // the chain was away: ask about every job
-void engine_survey_list(struct engine *e);      // Slurm was away: list its jobs
-void engine_survey_ask(struct engine *e);       // begin what is due
+void engine_survey_want(struct live_job *j, long long at_ms); // ask about it then, or sooner
+void engine_survey_want(struct live_job *j, long long at_ms); // ask about it then, or sooner
+void engine_survey_all(struct engine *e);  // the chain was away: ask about every job
+void engine_survey_list(struct engine *e); // Slurm was away: list its jobs
+void engine_survey_ask(struct engine *e);  // begin what is due
 long long engine_survey_next_ms(const struct engine *e);
 void engine_survey_free(struct engine *e);
 void engine_on_listing(struct engine *e, struct mail *m);

@@ -36,11 +36,6 @@ struct logs_mail {
     struct chain_event events[];
 };
 
-struct reorg_mail {
-    struct mail mail;
-    uint64_t fork;
-};
-
 /*
  * A message that cannot be made for lack of memory would be lost, and with it a claim: end the
  * process instead; the next one reads the same blocks again.
@@ -132,6 +127,7 @@ static void on_tx_mined(void *ctx, uint64_t id, const struct chain_receipt *r)
     m->cost = r->cost;
     m->ok = r->ok;
     m->block = r->block;
+    m->block_hash = r->block_hash;
     m->block_time_s = r->block_time_s;
     if (!r->ok) {
         m->revert_name = r->revert_name ? r->revert_name : "";
@@ -228,19 +224,15 @@ void engine_on_chain_logs(struct engine *e, struct mail *m)
     for (size_t i = 0; i < lm->count; i++)
         engine_chain_event(e, &lm->events[i]);
     (void)store_meta_put_u64(e->o.store, "cursor", lm->to);
-    for (size_t i = 0; i < lm->block_count; i++)
+    if (lm->block_count && lm->blocks[0].number > 0) // they may be read a second time
+        blocks_cut(&e->blocks, lm->blocks[0].number - 1);
+    for (size_t i = 0; i < lm->block_count; i++) {
         (void)store_block_put(e->o.store, lm->blocks[i].number, lm->blocks[i].hash.b);
+        blocks_push(&e->blocks, &lm->blocks[i]);
+    }
+    if (lm->block_count) engine_reorg_check(e, lm->blocks[0].number);
     if (lm->block_count && lm->to >= BLOCKS_MAX)
         (void)store_blocks_prune(e->o.store, lm->to - BLOCKS_MAX + 1);
-}
-
-void engine_on_chain_reorg(struct engine *e, struct mail *m)
-{
-    uint64_t fork = ((const struct reorg_mail *)m)->fork;
-    e->claimed_block = 0;
-    (void)store_blocks_cut(e->o.store, fork);
-    (void)store_meta_put_u64(e->o.store, "cursor", fork);
-    engine_survey_all(e); // what was reported may be undone
 }
 
 enum {
@@ -268,6 +260,7 @@ struct job engine_job_of_claim(const struct eth_hash *id,
 {
     struct job job = {
         .claim_block = block,
+        .claim_at = block,
         .limit_min = c->max_duration_min < LIMIT_MIN_MAX ? c->max_duration_min : LIMIT_MIN_MAX,
         .prev_slurm_id = old ? (old->slurm_id ? old->slurm_id : old->prev_slurm_id) : 0,
         .created_ms = clock_wall_ms(),
@@ -284,6 +277,19 @@ struct job engine_job_of_claim(const struct eth_hash *id,
     return job;
 }
 
+/* The claim that a reorganisation took away was mined again: the job goes on as it is. */
+static void
+claimed_again(struct engine *e, struct live_job *j, struct job *row, const struct chain_event *ev)
+{
+    row->claim_at = ev->block;
+    (void)store_job_put(e->o.store, row);
+    log_job_info(row->id, "claimed again in block %" PRIu64 ", as before", ev->block);
+    if (!j) return;
+    j->row.claim_at = ev->block;
+    j->touched = true;
+    engine_survey_want(j, clock_mono_ms()); // it may be held until the contract agrees
+}
+
 static void on_claim(struct engine *e, const struct chain_event *ev)
 {
     char id[JOB_ID_TEXT], detail[128];
@@ -297,7 +303,11 @@ static void on_claim(struct engine *e, const struct chain_event *ev)
         old = j->row;
     else
         known = store_job_get(e->o.store, id, &old) == 0;
-    if (known && ev->block <= old.claim_block) return; // seen before: receipt and log tell the same
+    if (known && old.claim_at == JOB_CLAIM_GONE) {
+        claimed_again(e, j, &old, ev);
+        return;
+    }
+    if (known && ev->block <= old.claim_at) return; // seen before: receipt and log tell the same
     if (known && fsm_next(old.state, EV_CLAIM) == JOB_NONE) {
         log_job_error(id,
                       "claimed again in block %" PRIu64 " while it is %s here, ignoring the claim",
@@ -343,7 +353,7 @@ static void on_transition(struct engine *e, const struct chain_event *ev)
     bool ends = ev->to == CHAIN_JOB_PENDING || ev->to >= CHAIN_JOB_CANCELLED;
     struct live_job *j =
         ends ? engine_job_find(e, hex_encode(id, ev->job.b, sizeof(ev->job.b))) : NULL;
-    if (!j || ev->block < j->row.claim_block || engine_outbox_has_hash(e, &ev->tx)) return;
+    if (!j || ev->block < j->row.claim_at || engine_outbox_has_hash(e, &ev->tx)) return;
     // Receipts come sooner than logs: this may be our own report, already dealt with.
     if (j->row.state == JOB_REPORTED || j->row.state == JOB_DONE) return;
     (void)snprintf(detail,
@@ -360,7 +370,7 @@ static struct live_job *job_of(struct engine *e, const struct chain_event *ev)
     char id[JOB_ID_TEXT];
     if (memcmp(ev->provider.b, e->o.chain.provider.b, sizeof(ev->provider.b)) != 0) return NULL;
     struct live_job *j = engine_job_find(e, hex_encode(id, ev->job.b, sizeof(ev->job.b)));
-    return j && ev->block >= j->row.claim_block ? j : NULL;
+    return j && ev->block >= j->row.claim_at ? j : NULL;
 }
 
 /* The contract keeps such a job RUNNING until its end is reported. A repeat changes nothing. */

@@ -202,7 +202,7 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_SUBMIT_REFUSED] = JOB_DONE, [EV_RETRY] = JOB_DONE,
             [EV_CONFIRMED] = JOB_DONE,      [EV_FOUND] = JOB_SUBMITTED,
             [EV_STRAY] = JOB_CANCELLING,    [EV_LOST] = JOB_ENDED,
-            [EV_GIVE_BACK] = JOB_REFUSED,
+            [EV_GIVE_BACK] = JOB_REFUSED,   [EV_UNREPORTED] = JOB_ENDED,
         },
 };
 

@@ -67,6 +67,17 @@ int engine_inflight_load(struct engine *e, struct error *err)
     return 0;
 }
 
+/* One that was mined, and is not any more: the same bytes are sent again. */
+void engine_inflight_unmine(struct engine *e, struct live_tx *t)
+{
+    t->row.state = TX_SIGNED;
+    t->row.block = 0;
+    (void)store_tx_unmine(e->o.store, &t->row);
+    (void)store_attempts(e->o.store, t->row.id, load_attempt, t);
+    if (t->attempt_count == 0) t->row.state = TX_WANTED; // unreadable: made anew
+    (void)store_tx_update(e->o.store, &t->row);
+}
+
 /* ---- handing over ---- */
 
 struct tx_action {

@@ -164,7 +164,8 @@ uint64_t engine_job_slurm_limit_min(const struct job *job)
 static bool wants_extension(const struct live_job *j)
 {
     return engine_job_in_slurm(j) && j->row.state != JOB_STOPPING &&
-           j->row.slurm_limit_min != engine_job_slurm_limit_min(&j->row);
+           (j->row.slurm_limit_min < engine_job_slurm_limit_min(&j->row) ||
+            (j->row.spent_s > 0 && j->row.slurm_limit_min != engine_job_slurm_limit_min(&j->row)));
 }
 
 static void pursue(struct engine *e, struct live_job *j, long long now)

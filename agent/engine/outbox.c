@@ -17,6 +17,7 @@ enum {
     CLAIM_PAUSE_MS = 60 * 1000,   // after a claim that the contract does not allow us
     EMPTY_PAUSE_MS = 10 * 1000,   // after one that found nothing: stale entries count as length
     VERDICT_RETRY_MS = 30 * 1000, // after a report that it does not allow now
+    STALE_RETRY_MS = 1000,        // after a receipt of a block that is gone
     BILLING_SLACK_MIN = 15,       // billDurationDeltaMinute (protocol.md C.5)
 };
 
@@ -254,6 +255,7 @@ void engine_outbox_report(struct engine *e, struct live_job *j)
 {
     struct job *job = &j->row;
     bool refused = job->state == JOB_REFUSED;
+    if (job->claim_at == JOB_CLAIM_GONE) return; // the contract would not know what it is about
     if (!refused && job->ran && job->running_report != REPORT_DONE) {
         if (job->running_report == REPORT_NONE) want_status(e, job, TX_RUNNING);
     } else if (job->state != JOB_RUNNING && job->end_report == REPORT_NONE) {
@@ -332,9 +334,10 @@ static void report_refused(
     case VERDICT_REPORTED:
         reported(e, j, kind, revert);
         return;
-    case VERDICT_GONE:
-        (void)engine_job_event_apply(e, j, EV_GONE, revert);
-        return;
+    case VERDICT_GONE: // perhaps for now only: a block may have been un-mined
+        engine_survey_want(j, clock_mono_ms());
+        *(kind == TX_RUNNING ? &j->row.running_report : &j->row.end_report) = REPORT_NONE;
+        break;
     case VERDICT_NOT_RUNNING:
         j->row.running_report = REPORT_NONE;
         j->row.end_report = REPORT_NONE;
@@ -347,16 +350,50 @@ static void report_refused(
     engine_job_retry(e, j, VERDICT_RETRY_MS, "report", revert);
 }
 
-/* Is this job still waiting for that report? A later claim, or DONE, makes an old one void. */
-static struct live_job *job_waiting_for(struct engine *e, const struct tx *tx)
+/* Is the report of this life of the job? A later claim makes an old one void. */
+static bool is_of(const struct tx *tx, const struct job *job)
 {
     struct tx now = {.kind = tx->kind};
+    set_report_key(&now, job);
+    return strcmp(now.key, tx->key) == 0 || strncmp(tx->key, "old/", 4) == 0;
+}
+
+/* Is this job still waiting for that report? */
+static struct live_job *job_waiting_for(struct engine *e, const struct tx *tx)
+{
     struct live_job *j = tx->job[0] ? engine_job_find(e, tx->job) : NULL;
-    if (!j) return NULL;
-    set_report_key(&now, &j->row);
+    if (!j || !is_of(tx, &j->row)) return NULL;
     enum report r = tx->kind == TX_RUNNING ? j->row.running_report : j->row.end_report;
-    bool same_life = strcmp(now.key, tx->key) == 0 || strncmp(tx->key, "old/", 4) == 0;
-    return same_life && r == REPORT_PENDING ? j : NULL;
+    return r == REPORT_PENDING ? j : NULL;
+}
+
+/* A job of a report that was made: in hand, or DONE and taken up again. NULL: another life. */
+static struct live_job *job_reported_by(struct engine *e, const struct tx *tx)
+{
+    struct job row;
+    struct live_job *j = tx->job[0] ? engine_job_find(e, tx->job) : NULL;
+    if (!j && tx->job[0] && store_job_get(e->o.store, tx->job, &row) == 0 && is_of(tx, &row))
+        j = engine_job_add(e, &row);
+    return j && is_of(tx, &j->row) ? j : NULL;
+}
+
+void engine_outbox_unreport(struct engine *e, const struct tx *tx)
+{
+    struct live_job *j = job_reported_by(e, tx);
+    if (!j) return;
+    if (tx->kind == TX_RUNNING) {
+        j->row.running_report = REPORT_PENDING;
+        j->row.running_block_s = 0;
+    } else {
+        j->row.end_report = REPORT_PENDING;
+        if (j->row.state == JOB_REPORTED || j->row.state == JOB_DONE)
+            (void)engine_job_event_apply(e,
+                                         j,
+                                         tx->kind == TX_REFUSE ? EV_GIVE_BACK : EV_UNREPORTED,
+                                         "its block is gone from the chain");
+    }
+    j->touched = true; // should it be DONE: forgotten again
+    (void)store_job_put(e->o.store, &j->row);
 }
 
 static void refused(
@@ -391,7 +428,13 @@ void engine_on_tx_mined(struct engine *e, struct mail *m)
     struct live_tx *t = engine_tx_find(e, tm->id);
     char detail[64], cost[U256_DEC_TEXT];
     if (!t) return;
+    if (!engine_reorg_has(e, tm->block, &tm->block_hash)) { // its block was un-mined meanwhile
+        t->handed = false;
+        t->retry_at_ms = clock_mono_ms() + STALE_RETRY_MS;
+        return;
+    }
     t->row.block = tm->block;
+    memcpy(t->row.block_hash, tm->block_hash.b, sizeof(t->row.block_hash));
     (void)store_attempt_mined(e->o.store, t->row.id, tm->hash.b, u256_format_dec(cost, tm->cost));
     engine_purse_pay(e, tm->cost);
     if (is_claim(t->row.kind) && tm->block > e->claimed_block) e->claimed_block = tm->block;

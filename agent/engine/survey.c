@@ -454,7 +454,8 @@ static void settle_job(struct engine *e, const struct probe *p)
     }
     struct facts f = {.chain = p->chain, .slurm = slurm_view(e, j, p, now), .probe = p};
     // An answer from before the claim, of a node that lags.
-    if (p->job.at_block < j->row.claim_block && p->chain != RECONCILE_CHAIN_NONE)
+    if (j->row.claim_at != JOB_CLAIM_GONE && p->job.at_block < j->row.claim_at &&
+        p->chain != RECONCILE_CHAIN_NONE)
         f.chain = RECONCILE_CHAIN_UNKNOWN;
     settle(e, j, &f);
     engine_survey_pass_cancel_on(e, j, p);

@@ -30,7 +30,6 @@ bool engine_probes_start(struct engine *e, struct probe_task *t); // false, and 
 enum reconcile_slurm engine_slurm_view(uint32_t state);           // of a job's state in Slurm
 
 /* survey.c */
-void engine_survey_want(struct live_job *j, long long at_ms); // ask about it then, or sooner
 void engine_survey_probed(struct engine *e, const struct probe *probes, size_t count);
 
 /* What is taken from the two into a job's row; and a cancel that the contract knows of. */

@@ -40,6 +40,9 @@ enum report {
 
 enum { JOB_ID_TEXT = 67, JOB_LOCATION_MAX = 1024, JOB_USER_MAX = 64, JOB_REASON_MAX = 256 };
 
+/* claim_at: a reorganisation took the claim away; the next one is the same. */
+#define JOB_CLAIM_GONE ((uint64_t)INT64_MAX)
+
 struct job {
     char id[JOB_ID_TEXT]; // the on-chain id, 0x and 64 lower-case digits; the Slurm job's name
     enum job_state state;
@@ -47,6 +50,7 @@ struct job {
     /* From the claim. */
     uint8_t customer[20];
     uint64_t claim_block;     // a later claim of the same id is a new life of the job
+    uint64_t claim_at;        // where the claim is now: it may have been mined again elsewhere
     uint64_t limit_min;       // the paid time, minutes, top-ups included
     uint64_t slurm_limit_min; // what Slurm was told of it; 0 = not known
     uint64_t ntasks, cpus_per_task, mem_per_cpu_mb, gpus;

@@ -58,6 +58,7 @@ int store_job_put(struct store *s, const struct job *job)
     (void)sqlite3_bind_int64(st, 29, job->submit_s);
     store_bind_u64(s, st, 30, job->restarts);
     store_bind_u64(s, st, 31, job->spent_s);
+    store_bind_u64(s, st, 32, job->claim_at);
     return store_run(s, STMT_JOB_PUT, "job");
 }
 
@@ -90,6 +91,7 @@ static int read_job(sqlite3_stmt *st, struct job *job)
         .submit_s = sqlite3_column_int64(st, 28),
         .restarts = (uint64_t)sqlite3_column_int64(st, 29),
         .spent_s = (uint64_t)sqlite3_column_int64(st, 30),
+        .claim_at = (uint64_t)sqlite3_column_int64(st, 31),
     };
     if (store_column_text(st, 0, j.id, sizeof(j.id)) < 0 ||
         store_column_text(st, 1, state, sizeof(state)) < 0 ||
@@ -146,6 +148,30 @@ int store_top_up_add(
     store_bind_u64(s, st, 4, minutes);
     int rc = store_run(s, STMT_TOP_UP_ADD, "top-up");
     return rc < 0 || sqlite3_changes(s->db) ? rc : ERR_EXISTS;
+}
+
+int store_top_ups_undo(struct store *s,
+                       uint64_t above,
+                       void (*fn)(void *ctx, const char *job, uint64_t minutes),
+                       void *ctx)
+{
+    sqlite3_stmt *st = s->stmt[STMT_TOP_UPS_ABOVE];
+    char job[JOB_ID_TEXT];
+    int step;
+    store_bind_u64(s, st, 1, above);
+    while ((step = sqlite3_step(st)) == SQLITE_ROW)
+        if (store_column_text(st, 0, job, sizeof(job)) == 0)
+            fn(ctx, job, (uint64_t)sqlite3_column_int64(st, 1));
+    (void)sqlite3_reset(st);
+    if (step != SQLITE_DONE) return store_fail(s, step, "top-ups");
+    store_bind_u64(s, s->stmt[STMT_TOP_UPS_CUT], 1, above);
+    return store_run(s, STMT_TOP_UPS_CUT, "top-ups");
+}
+
+int store_claims_undo(struct store *s, uint64_t above)
+{
+    store_bind_u64(s, s->stmt[STMT_CLAIMS_UNDO], 1, above);
+    return store_run(s, STMT_CLAIMS_UNDO, "claims");
 }
 
 int store_script_put(struct store *s, const char *job, const void *body, size_t len)

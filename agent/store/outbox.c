@@ -65,7 +65,8 @@ int store_tx_update(struct store *s, const struct tx *tx)
     store_bind_u64(s, st, 2, tx->block);
     (void)sqlite3_bind_text(st, 3, tx->reason, -1, SQLITE_STATIC);
     (void)sqlite3_bind_int64(st, 4, clock_wall_ms());
-    store_bind_u64(s, st, 5, tx->id);
+    (void)sqlite3_bind_blob(st, 5, tx->block_hash, sizeof(tx->block_hash), SQLITE_STATIC);
+    store_bind_u64(s, st, 6, tx->id);
     return store_run(s, STMT_TX_UPDATE, "transaction");
 }
 
@@ -123,7 +124,8 @@ static int read_tx(sqlite3_stmt *st, struct tx *tx)
     if (tx->kind <= TX_NONE || tx->kind >= TX_KIND_COUNT || tx->state >= TX_STATE_COUNT ||
         store_column_text(st, 1, tx->key, sizeof(tx->key)) < 0 ||
         read_bytes(st, 5, tx->data, sizeof(tx->data), &tx->data_len) < 0 ||
-        store_column_text(st, 7, tx->reason, sizeof(tx->reason)) < 0)
+        store_column_text(st, 7, tx->reason, sizeof(tx->reason)) < 0 ||
+        store_column_blob(st, 8, tx->block_hash, sizeof(tx->block_hash)) < 0)
         return ERR_CORRUPT;
     return 0;
 }
@@ -158,6 +160,28 @@ int store_txs_open(struct store *s,
             ++*unreadable;
     (void)sqlite3_reset(st);
     return step == SQLITE_DONE ? 0 : store_fail(s, step, "transactions");
+}
+
+int store_txs_mined(struct store *s,
+                    uint64_t above,
+                    void (*fn)(void *ctx, const struct tx *tx),
+                    void *ctx)
+{
+    sqlite3_stmt *st = s->stmt[STMT_TXS_MINED];
+    struct tx tx;
+    int step;
+    store_bind_u64(s, st, 1, above);
+    while ((step = sqlite3_step(st)) == SQLITE_ROW)
+        if (read_tx(st, &tx) == 0) fn(ctx, &tx);
+    (void)sqlite3_reset(st);
+    return step == SQLITE_DONE ? 0 : store_fail(s, step, "transactions");
+}
+
+int store_tx_unmine(struct store *s, const struct tx *tx)
+{
+    store_bind_u64(s, s->stmt[STMT_ATTEMPTS_UNMINE], 1, tx->id);
+    (void)store_run(s, STMT_ATTEMPTS_UNMINE, "signed transactions");
+    return store_tx_update(s, tx);
 }
 
 int store_attempts(struct store *s,

@@ -89,6 +89,12 @@ static const char *const migrations[] = {
     "CREATE INDEX outbox_open ON outbox (state) WHERE state < 2;"
     "CREATE INDEX attempts_nonce ON attempts (nonce);"
     "CREATE INDEX attempts_mined ON attempts (mined_ms) WHERE mined_ms IS NOT NULL;",
+
+    /* what a reorganisation takes back: where claims and transactions are. */
+    "ALTER TABLE jobs ADD COLUMN claim_at INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE jobs SET claim_at = claim_block;"
+    "ALTER TABLE outbox ADD COLUMN block_hash BLOB;"
+    "CREATE INDEX outbox_mined ON outbox (block) WHERE state IN (2, 3);",
 };
 
 enum { SCHEMA_VERSION = sizeof(migrations) / sizeof(migrations[0]) };

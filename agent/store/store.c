@@ -20,7 +20,7 @@ static const char *const sql[STMT_COUNT] = {
     [STMT_COMMIT] = "COMMIT",
     [STMT_ROLLBACK] = "ROLLBACK",
     [STMT_JOB_PUT] =
-        "INSERT INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+        "INSERT INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
         " ON CONFLICT (id) DO UPDATE SET state=excluded.state, customer=excluded.customer,"
         " claim_block=excluded.claim_block, limit_min=excluded.limit_min, ntasks=excluded.ntasks,"
         " cpus_per_task=excluded.cpus_per_task, mem_per_cpu_mb=excluded.mem_per_cpu_mb,"
@@ -33,13 +33,16 @@ static const char *const sql[STMT_COUNT] = {
         " prev_slurm_id=excluded.prev_slurm_id, created_ms=excluded.created_ms,"
         " updated_ms=excluded.updated_ms,"
         " slurm_limit_min=excluded.slurm_limit_min, submit_s=excluded.submit_s,"
-        " restarts=excluded.restarts, spent_s=excluded.spent_s",
+        " restarts=excluded.restarts, spent_s=excluded.spent_s, claim_at=excluded.claim_at",
     [STMT_JOB_GET] = "SELECT * FROM jobs WHERE id = ?",
     [STMT_JOBS_OPEN] = "SELECT * FROM jobs WHERE state <> 'DONE' ORDER BY created_ms, id",
     [STMT_SCRIPT_PUT] = "INSERT OR REPLACE INTO scripts VALUES (?,?)",
     [STMT_SCRIPT_GET] = "SELECT body FROM scripts WHERE job = ?",
     [STMT_SCRIPT_DROP] = "DELETE FROM scripts WHERE job = ?",
     [STMT_TOP_UP_ADD] = "INSERT OR IGNORE INTO top_ups VALUES (?,?,?,?)",
+    [STMT_TOP_UPS_ABOVE] = "SELECT job, minutes FROM top_ups WHERE block > ?",
+    [STMT_TOP_UPS_CUT] = "DELETE FROM top_ups WHERE block > ?",
+    [STMT_CLAIMS_UNDO] = "UPDATE jobs SET claim_at = 9223372036854775807 WHERE claim_at > ?",
     [STMT_EARLY_ADD] = "INSERT OR IGNORE INTO early_events (at_ms, job, known, slurm_id, state,"
                        " wait_status, restarts, submit_s, start_s, end_s, ran_s, flags)"
                        " VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -59,15 +62,19 @@ static const char *const sql[STMT_COUNT] = {
         " ON CONFLICT (key) DO UPDATE SET state=0, data=excluded.data, block=0, reason='',"
         " updated_ms=excluded.updated_ms WHERE outbox.state = 4 OR (?6 AND outbox.state > 1)",
     [STMT_TX_FIND] = "SELECT id FROM outbox WHERE key=?",
-    [STMT_TX_UPDATE] = "UPDATE outbox SET state=?, block=?, reason=?, updated_ms=? WHERE id=?",
+    [STMT_TX_UPDATE] = "UPDATE outbox SET state=?, block=?, reason=?, updated_ms=?,"
+                       " block_hash=? WHERE id=?",
+    [STMT_TXS_OPEN] = "SELECT id, key, kind, state, job, data, block, reason, block_hash"
+                      " FROM outbox WHERE state < 2 ORDER BY id",
+    [STMT_TXS_MINED] = "SELECT id, key, kind, state, job, data, block, reason, block_hash"
+                       " FROM outbox WHERE state IN (2, 3) AND block > ? ORDER BY id",
     [STMT_TX_DROP] = "DELETE FROM outbox WHERE id=?",
-    [STMT_TXS_OPEN] = "SELECT id, key, kind, state, job, data, block, reason FROM outbox"
-                      " WHERE state < 2 ORDER BY id",
     [STMT_ATTEMPT_ADD] =
         "INSERT OR REPLACE INTO attempts"
         " (tx, hash, nonce, raw, eip1559, gas_limit, max_fee_wei, max_tip_wei, signed_ms)"
         " VALUES (?,?,?,?,?,?,?,?,?)",
     [STMT_ATTEMPT_MINED] = "UPDATE attempts SET cost_wei=?, mined_ms=? WHERE tx=? AND hash=?",
+    [STMT_ATTEMPTS_UNMINE] = "UPDATE attempts SET cost_wei=NULL, mined_ms=NULL WHERE tx=?",
     [STMT_ATTEMPTS] = "SELECT hash, nonce, raw, eip1559, gas_limit, max_fee_wei, max_tip_wei"
                       " FROM attempts WHERE tx=? AND mined_ms IS NULL ORDER BY rowid",
     [STMT_NONCE_FIND] = "SELECT 1 FROM attempts WHERE nonce=? LIMIT 1",

@@ -52,6 +52,16 @@ int store_jobs_open(struct store *s,
 int store_top_up_add(
     struct store *s, const char *job, uint64_t block, uint64_t log_index, uint64_t minutes);
 
+/*
+ * What a reorganisation takes back, of blocks above `above`: top-ups (fn is told of each, then they
+ * are forgotten), and the claims of jobs: their claim_at becomes JOB_CLAIM_GONE.
+ */
+int store_top_ups_undo(struct store *s,
+                       uint64_t above,
+                       void (*fn)(void *ctx, const char *job, uint64_t minutes),
+                       void *ctx);
+int store_claims_undo(struct store *s, uint64_t above);
+
 /* Scripts are kept from the fetch to the end of the submission. */
 int store_script_put(struct store *s, const char *job, const void *body, size_t len);
 int store_script_get(struct store *s, const char *job, struct buf *body); // ERR_NOTFOUND, ERR_LIMIT
@@ -99,6 +109,16 @@ int store_attempts(struct store *s,
                    uint64_t tx,
                    void (*fn)(void *ctx, const struct tx_attempt *attempt),
                    void *ctx);
+
+/*
+ * Call `fn` for each transaction that is mined (or reverted) in a block above `above`; and say that
+ * one is not, after all: its attempts are in flight again.
+ */
+int store_txs_mined(struct store *s,
+                    uint64_t above,
+                    void (*fn)(void *ctx, const struct tx *tx),
+                    void *ctx);
+int store_tx_unmine(struct store *s, const struct tx *tx);
 
 /* Did we ever sign something with this nonce? */
 bool store_nonce_is_ours(struct store *s, uint64_t nonce);

@@ -48,7 +48,8 @@ struct tx {
     char job[JOB_ID_TEXT]; // "" for a claim
     uint8_t data[TX_DATA_MAX];
     size_t data_len;
-    uint64_t block;
+    uint64_t block; // MINED, REVERTED: in which
+    uint8_t block_hash[32];
     char reason[JOB_REASON_MAX]; // why reverted or rejected
 };
 

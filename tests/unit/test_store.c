@@ -62,6 +62,7 @@ static struct job sample_job(int n)
     struct job j = {
         .state = JOB_RUNNING,
         .claim_block = 7,
+        .claim_at = 8,
         .limit_min = 60,
         .slurm_limit_min = 59,
         .submit_s = 1699999990,
@@ -411,11 +412,102 @@ static void test_an_unreadable_transaction_is_left_alone(void **state)
 }
 
 /* Transactions from before attempts were rows of their own, in each state, are taken over. */
+static void test_blocks(void **state)
+{
+    struct store *s = must_open();
+    struct store_block got[4];
+    size_t count;
+    uint8_t hash[32] = {0};
+    store_begin(s);
+    for (uint64_t n = 10; n < 20; n++) {
+        hash[0] = (uint8_t)n;
+        assert_int_equal(store_block_put(s, n, hash), 0);
+    }
+    hash[0] = 99;
+    assert_int_equal(store_block_put(s, 15, hash), 0);
+    assert_int_equal(store_blocks_cut(s, 16), 0);
+    assert_int_equal(store_blocks_prune(s, 14), 0);
+    must_commit(s);
+    assert_int_equal(store_blocks_load(s, got, 4, &count), 0);
+    assert_int_equal(count, 3);
+    assert_int_equal(got[0].number, 14);
+    assert_int_equal(got[1].hash[0], 99);
+    assert_int_equal(got[2].number, 16);
+    assert_int_equal(store_blocks_load(s, got, 2, &count), 0);
+    assert_int_equal(count, 2);
+    assert_int_equal(got[0].number, 15); // the last ones
+    store_close(s);
+}
+
+static void sum_minutes(void *ctx, const char *job, uint64_t minutes)
+{
+    assert_string_equal(job, sample_job(1).id);
+    *(uint64_t *)ctx += minutes;
+}
+
+/* What was in blocks above 20 is taken back; the rest stays. */
+static void test_reorganisation(void **state)
+{
+    struct store *s = must_open();
+    struct job old = sample_job(1), late = sample_job(2), got;
+    struct tx a = sample_tx("claim/5/0", NULL), b = sample_tx("claim/5/1", NULL), c = b;
+    struct tx_attempt first = sample_attempt(1), second = sample_attempt(2);
+    uint64_t minutes = 0;
+    old.claim_at = 20;
+    late.claim_at = 21;
+    snprintf(c.key, sizeof(c.key), "claim/5/2");
+    store_begin(s);
+    store_job_put(s, &old);
+    store_job_put(s, &late);
+    store_top_up_add(s, old.id, 20, 0, 1);
+    store_top_up_add(s, old.id, 21, 0, 10);
+    store_top_up_add(s, old.id, 21, 1, 20);
+    struct tx *txs[] = {&a, &b, &c};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(store_tx_want(s, txs[i], false), 0);
+        txs[i]->state = i == 1 ? TX_REVERTED : TX_MINED;
+        txs[i]->block = 20 + (uint64_t)i;
+        txs[i]->block_hash[0] = (uint8_t)i;
+        store_tx_update(s, txs[i]);
+    }
+    store_attempt_add(s, b.id, &first);
+    store_attempt_add(s, b.id, &second);
+    store_attempt_mined(s, b.id, second.hash, "5");
+    must_commit(s);
+
+    store_begin(s);
+    assert_int_equal(store_top_ups_undo(s, 20, sum_minutes, &minutes), 0);
+    assert_int_equal(minutes, 30);
+    assert_int_equal(store_top_up_add(s, old.id, 20, 0, 1), ERR_EXISTS);
+    assert_int_equal(store_top_up_add(s, old.id, 21, 0, 10), 0); // told anew
+    assert_int_equal(store_claims_undo(s, 20), 0);
+    store_job_get(s, old.id, &got);
+    assert_int_equal(got.claim_at, 20);
+    store_job_get(s, late.id, &got);
+    assert_true(got.claim_at == JOB_CLAIM_GONE);
+    assert_int_equal(got.claim_block, late.claim_block);
+
+    open_count = 0;
+    assert_int_equal(store_txs_mined(s, 20, collect_tx, NULL), 0);
+    assert_int_equal(open_count, 2);
+    assert_int_equal(open_txs[0].id, b.id);
+    assert_int_equal(open_txs[0].block_hash[0], 1);
+    assert_int_equal(open_txs[1].id, c.id);
+    assert_int_equal(read_attempts(s, b.id), 1); // the other one may yet be mined
+    b.state = TX_SIGNED;
+    assert_int_equal(store_tx_unmine(s, &b), 0);
+    assert_int_equal(read_attempts(s, b.id), 2);
+    must_commit(s);
+    assert_int_equal(read_txs(s), 1);
+    assert_int_equal(open_txs[0].id, b.id);
+    store_close(s);
+}
+
 static void test_outbox_of_schema_5(void **state)
 {
     struct tx next = sample_tx("claim/9/0", NULL);
     store_close(must_open());
-    run_sql("DROP TABLE outbox; DROP TABLE attempts;"
+    run_sql("DROP TABLE outbox; DROP TABLE attempts; ALTER TABLE jobs DROP COLUMN claim_at;"
             "CREATE TABLE outbox ("
             " id INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, state INTEGER NOT NULL,"
             " job TEXT REFERENCES jobs (id) ON DELETE CASCADE, data BLOB NOT NULL, nonce INTEGER,"
@@ -719,6 +811,8 @@ int main(void)
         TEST(test_an_intent_exists_once),
         TEST(test_attempts),
         TEST(test_an_unreadable_transaction_is_left_alone),
+        TEST(test_blocks),
+        TEST(test_reorganisation),
         TEST(test_outbox_of_schema_5),
         TEST(test_second_agent_is_told_who_holds_it),
         TEST(test_binding),
