@@ -14,8 +14,10 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "agent/commands.h"
 #include "agent/engine/engine.h"
 #include "agent/options.h"
+#include "agent/register_setup.h"
 #include "agent/slurm/users.h"
 #include "agent/slurm_setup.h"
 #include "agent/util/fault.h"
@@ -39,6 +41,7 @@ struct parts {
     struct users *users;
     struct customer *customer;
     struct customer_logger *logger;
+    struct chain_provider terms; // prices and labels to register
     struct engine *engine;
     struct server *server;
     struct buf authorized_keys;
@@ -170,11 +173,15 @@ static int make_engine(struct parts *p, struct error *err)
         .partition = o->slurm_partition,
         .output = o->slurm_output,
         .comment = p->comment,
+        .registration = {.terms = &p->terms,
+                         .by_itself = o->register_auto,
+                         .interval_ms = o->register_interval_ms},
         .workers = (unsigned int)o->workers,
         .claim_batch = (unsigned int)o->claim_batch,
         .max_jobs = (unsigned int)o->claim_max_jobs,
         .min_balance = o->eth_min_balance,
         .max_spend_per_day = o->eth_max_spend_per_day,
+        .only_if_free = o->claim_only_if_free,
         .query_interval_ms = o->slurm_query_interval_ms,
         .slurm_timeout_ms = o->slurm_timeout_ms,
         .customer_timeout_ms = o->customer_timeout_ms,
@@ -183,6 +190,7 @@ static int make_engine(struct parts *p, struct error *err)
         .reconcile_grace_ms = o->reconcile_grace_ms,
         .comment_is_ours = !strstr(o->public_address, "example.com"),
     };
+    if (register_setup(o, &p->terms, &e.registration.rules, err) < 0) return ERR_INVALID;
     p->engine = engine_new(&e, err);
     return p->engine ? 0 : ERR_INVALID;
 }
@@ -245,6 +253,7 @@ static bool free_parts(struct parts *p)
     p->server = server_stop(p->server, SERVER_GRACE_MS);
     if (!ended) return false;
     p->engine = engine_destroy(p->engine);
+    provider_free(&p->terms);
     p->logger = customer_logger_destroy(p->logger);
     p->customer = customer_destroy(p->customer);
     p->users = users_destroy(p->users);
@@ -254,6 +263,20 @@ static bool free_parts(struct parts *p)
     buf_free(&p->authorized_keys);
     options_free(&p->options);
     return true;
+}
+
+/* The exit status of a command. */
+static int run_command(struct options *o)
+{
+    static int (*const commands[OPTIONS_COMMAND_COUNT])(const struct options *o) = {
+        [OPTIONS_COMMAND_REGISTER] = command_register,
+        [OPTIONS_COMMAND_BILLING] = command_billing,
+    };
+    log_set_level(o->trace ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
+    (void)signal(SIGPIPE, SIG_IGN);
+    int status = commands[o->command](o);
+    options_free(o);
+    return fflush(stdout) == 0 ? status : OPTIONS_STATUS_USAGE;
 }
 
 int main(int argc, char **argv)
@@ -270,6 +293,7 @@ int main(int argc, char **argv)
     case OPTIONS_EXIT_USAGE:
         return OPTIONS_STATUS_USAGE;
     }
+    if (parts.options.command != OPTIONS_COMMAND_RUN) return run_command(&parts.options);
     log_set_level(parts.options.trace ? LOG_LEVEL_DEBUG : parts.options.log_level);
     for (size_t i = 0; i < parts.options.warnings.count; i++)
         log_warn("%s", parts.options.warnings.items[i]);

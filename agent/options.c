@@ -38,6 +38,20 @@ const struct option_alias option_aliases[] = {
 };
 const size_t option_alias_count = sizeof(option_aliases) / sizeof(option_aliases[0]);
 
+const struct option_command option_commands[OPTIONS_COMMAND_COUNT] = {
+    [OPTIONS_COMMAND_REGISTER] =
+        {"register",
+         "Print what the contract has of this provider, what it should have, and in what the two "
+         "differ. The exit status is 0 if they do not differ, 1 if they do, 2 if that cannot be "
+         "told. Without --dry-run, and while the agent does not run, the agent is also made to "
+         "register at its next start, whatever it would do by itself."},
+    [OPTIONS_COMMAND_BILLING] =
+        {"billing",
+         "Print what each finished job took by Slurm's measure, what was reported of it, and what "
+         "the contract billed; lines in which these do not agree are marked. Works while the "
+         "agent runs."},
+};
+
 /* ------------------------------------------------------------------------------------ access */
 
 const struct option_type *option_type_of(const struct option *opt)
@@ -311,9 +325,20 @@ static bool take_value(struct options_loader *l, int argc, char **argv, int *i, 
     return true;
 }
 
+/* Is the first argument a command's word? */
+static bool take_command(struct options_loader *l, int argc, char **argv)
+{
+    for (int i = OPTIONS_COMMAND_RUN + 1; argc > 1 && i < OPTIONS_COMMAND_COUNT; i++)
+        if (strcmp(argv[1], option_commands[i].word) == 0) {
+            l->o->command = (enum options_command)i;
+            return true;
+        }
+    return false;
+}
+
 static void scan_flags(struct options_loader *l, struct flags *f, int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++) {
+    for (int i = take_command(l, argc, argv) ? 2 : 1; i < argc; i++) {
         if (!is_flag(argv[i])) {
             complain_stray(l, argv, i);
             continue;
@@ -369,15 +394,34 @@ static bool run_early_command(struct options_loader *l)
     return true;
 }
 
+/* Flags that go with one command only. */
+static void check_command(struct options_loader *l)
+{
+    static const struct {
+        enum option_id id;
+        enum options_command command;
+    } rows[] = {{OPTION_dry_run, OPTIONS_COMMAND_REGISTER},
+                {OPTION_since, OPTIONS_COMMAND_BILLING}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (l->origin[rows[i].id].level != OPTION_DEFAULT && l->o->command != rows[i].command)
+            options_complain(l,
+                             "--%s goes with the command %s",
+                             option_table[rows[i].id].flag,
+                             option_commands[rows[i].command].word);
+}
+
 static enum options_result finish(struct options_loader *l)
 {
     struct options *o = l->o;
-    options_settle_secrets(l, !o->print_config);
+    bool bare = o->print_config || o->command == OPTIONS_COMMAND_BILLING;
+    check_command(l);
+    options_settle_secrets(l, !bare);
     if (l->errors) return OPTIONS_EXIT_USAGE;
     if (o->print_config) {
         options_print_config(l);
         return OPTIONS_EXIT_OK;
     }
+    if (bare) return OPTIONS_RUN;
     options_check(l);
     if (l->errors) return OPTIONS_EXIT_USAGE;
     if (o->check_config) {

@@ -58,9 +58,17 @@ enum option_slurm_backend { // the words of --slurm.backend, in their order
 #define OPTION_CTYPE_CUSTOMER_API  enum customer_api
 #define OPTION_CTYPE_SLURM_BACKEND enum option_slurm_backend
 
+enum options_command { // the word that may stand before the flags
+    OPTIONS_COMMAND_RUN = 0,
+    OPTIONS_COMMAND_REGISTER,
+    OPTIONS_COMMAND_BILLING, // of the options only --state-dir is checked, and no secret read
+    OPTIONS_COMMAND_COUNT,
+};
+
 struct options {
 #define OPT(field, type, flag, env, def, flags, min, max, arg, help) OPTION_CTYPE_##type field;
 #include "agent/options.def"
+    enum options_command command;
     struct option_list warnings; // one line each, for main to log; no secrets in them
 };
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "agent/options_private.h"
+#include "agent/register_setup.h"
 #include "agent/util/hex.h"
 
 /* ------------------------------------------------------------------------------------ secrets */
@@ -211,6 +212,19 @@ static void check_tls(struct options_loader *l)
     }
 }
 
+static void check_registration(struct options_loader *l)
+{
+    static const struct u256 zero;
+    struct chain_provider terms = {0};
+    struct registration_rules rules;
+    struct error err = {0};
+    if (register_setup(l->o, &terms, &rules, &err) < 0)
+        options_complain(l, "%s", err.text);
+    else if (u256_cmp(terms.prices.gpu, zero) == 0)
+        options_warn(l, "--metascheduler.gpu-price-per-min is 0: GPUs are given for nothing");
+    provider_free(&terms);
+}
+
 static void warn_insecure(struct options_loader *l)
 {
     const struct options *o = l->o;
@@ -245,6 +259,7 @@ void options_check(struct options_loader *l)
                OPTION_customer_logger_tls_ca,
                o->customer_logger_tls && !o->customer_logger_tls_insecure);
     check_file(l, OPTION_slurm_user_map, true);
+    check_registration(l);
     warn_insecure(l);
     warn_unused(l);
 }

@@ -98,7 +98,7 @@ static void help_option(FILE *out, enum option_id id)
 
 void options_print_help(FILE *out)
 {
-    (void)fprintf(out, "Usage: %s [--OPTION VALUE | --OPTION=VALUE]...\n\n", AGENT_NAME);
+    (void)fprintf(out, "Usage: %s [COMMAND] [--OPTION VALUE | --OPTION=VALUE]...\n\n", AGENT_NAME);
     put_wrapped(out,
                 "",
                 "Offers a Slurm cluster on the DeepSquare Grid: claims the jobs that the "
@@ -110,6 +110,11 @@ void options_print_help(FILE *out)
                 "A value is taken from the flag, else from the environment, else from the "
                 "configuration file (lines of KEY = VALUE, where the key is the flag without its "
                 "dashes), else it is the default. A DURATION is a number with ms, s, m or h.");
+    (void)fputs("\nWithout a command the agent runs. Commands:\n", out);
+    for (int i = OPTIONS_COMMAND_RUN + 1; i < OPTIONS_COMMAND_COUNT; i++) {
+        (void)fprintf(out, "  %s\n", option_commands[i].word);
+        put_wrapped(out, "        ", option_commands[i].help);
+    }
     for (int i = 0; i < ENTRY_COUNT; i++)
         if (entries[i].title)
             (void)fprintf(out, "\n%s:\n", entries[i].title);

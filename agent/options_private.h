@@ -89,6 +89,12 @@ extern const struct option_alias option_aliases[];
 extern const size_t option_alias_count;
 extern const struct option_type option_types[OPTION_TYPE_COUNT];
 
+/* The words of the commands, and what each does; none for OPTIONS_COMMAND_RUN. */
+struct option_command {
+    const char *word, *help;
+};
+extern const struct option_command option_commands[OPTIONS_COMMAND_COUNT];
+
 /* Where a value comes from; a later level wins over an earlier one. */
 enum option_level { OPTION_DEFAULT = 0, OPTION_FILE, OPTION_ENV, OPTION_FLAG };
 

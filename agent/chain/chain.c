@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/chain/chain_private.h"
+#include "agent/chain/provider.h"
 #include "agent/util/buf.h"
 #include "agent/util/clock.h"
 #include "agent/util/hex.h"
@@ -123,13 +124,13 @@ long long chain_retry_base_ms(const struct chain *c)
     return base < CHAIN_RETRY_MAX_MS ? base : CHAIN_RETRY_MAX_MS;
 }
 
-int chain_add_call(struct jsonrpc_batch *b,
-                   const char *method,
-                   const struct chain *c,
-                   const struct eth_address *to,
-                   const void *data,
-                   size_t len,
-                   const char *rest)
+int chain_add_call_from(struct jsonrpc_batch *b,
+                        const char *method,
+                        const struct eth_address *from,
+                        const struct eth_address *to,
+                        const void *data,
+                        size_t len,
+                        const char *rest)
 {
     char from_text[ETH_ADDRESS_TEXT], to_text[ETH_ADDRESS_TEXT];
     struct buf hex = BUF_INIT(CALL_HEX_MAX);
@@ -138,12 +139,23 @@ int chain_add_call(struct jsonrpc_batch *b,
     int rc = jsonrpc_add(b,
                          method,
                          "[{\"from\":\"%s\",\"to\":\"%s\",\"data\":\"%s\"}%s]",
-                         hex_encode(from_text, c->options.provider.b, sizeof(to->b)),
+                         hex_encode(from_text, from->b, sizeof(from->b)),
                          hex_encode(to_text, to->b, sizeof(to->b)),
                          at ? hex_encode((char *)at, data, len) : "",
                          rest);
     buf_free(&hex);
     return rc;
+}
+
+int chain_add_call(struct jsonrpc_batch *b,
+                   const char *method,
+                   const struct chain *c,
+                   const struct eth_address *to,
+                   const void *data,
+                   size_t len,
+                   const char *rest)
+{
+    return chain_add_call_from(b, method, &c->options.provider, to, data, len, rest);
 }
 
 int chain_add_account(struct jsonrpc_batch *b,
@@ -171,7 +183,7 @@ int chain_result_u64(const struct jsonrpc_batch *b, int index, uint64_t *out, st
     return rc < 0 ? rc : eth_json_u64(v, "a quantity", out, err);
 }
 
-static int enter_reader(struct chain *c, struct error *err)
+int chain_reader_enter(struct chain *c, struct chain_contracts *contracts, struct error *err)
 {
     long long deadline_ms = clock_mono_ms() + c->options.timeout_ms;
     int rc = 0;
@@ -189,6 +201,7 @@ static int enter_reader(struct chain *c, struct error *err)
         rc = 0;
     if (rc == 0) {
         c->reading = true;
+        *contracts = c->contracts;
     } else if (--c->readers == 0) {
         pthread_cond_broadcast(&c->changed);
     }
@@ -196,13 +209,26 @@ static int enter_reader(struct chain *c, struct error *err)
     return rc;
 }
 
-static void leave_reader(struct chain *c)
+void chain_reader_leave(struct chain *c)
 {
     pthread_mutex_lock(&c->lock);
     c->reading = false;
     c->readers--;
     pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->lock);
+}
+
+/* Nothing about the job depends on the price: it is left at 0 where it cannot be had. */
+static void read_price(const struct jsonrpc_batch *b, int index, struct chain_job *job)
+{
+    struct json_object *result;
+    struct provider_prices prices;
+    struct buf data = BUF_INIT(JOB_MAX);
+    if (jsonrpc_result(b, index, &result, NULL) == 0 &&
+        eth_json_bytes(result, "prices", &data, NULL) == 0 &&
+        provider_decode_prices(data.data, data.len, &prices, NULL) == 0)
+        (void)provider_price_per_min(&prices, &job->definition, &job->price_per_min);
+    buf_free(&data);
 }
 
 static int
@@ -225,27 +251,29 @@ read_job(const struct jsonrpc_batch *b, int index, struct chain_job *job, struct
     return rc;
 }
 
-/* The node says where it is first: the answer to the call is then not older. */
+/* The node says where it is first: the answers to the calls are then not older. */
 static int ask_job(struct chain *c,
                    struct jsonrpc_batch *b,
-                   const struct buf *call,
-                   struct chain_job *job,
+                   const struct chain_contracts *at,
+                   const struct eth_hash *id,
                    struct error *err)
 {
-    struct eth_emitters emitters;
-    struct chain_job found;
-    uint64_t chain_id, head;
-    (void)chain_identity(c, &chain_id, &emitters);
-    int number = jsonrpc_add(b, "eth_blockNumber", "[]");
-    int get =
-        chain_add_call(b, "eth_call", c, &emitters.jobs, call->data, call->len, ",\"latest\"");
-    int rc = pool_perform(c->reader, b, err);
-    if (rc == 0) rc = chain_result_u64(b, number, &head, err);
-    if (rc == 0) rc = read_job(b, get, &found, err);
-    if (rc < 0) return rc;
-    *job = found;
-    job->at_block = head;
-    return 0;
+    struct buf get = BUF_INIT(CALLDATA_MAX), prices = BUF_INIT(CALLDATA_MAX);
+    const struct eth_address *self = &c->options.provider;
+    int rc = contract_call_job(&get, "get(bytes32)", id);
+    if (rc == 0) rc = contract_call_address(&prices, "getProviderPrices(address)", self);
+    if (rc < 0) {
+        (void)error_set(err, rc, "JobRepository.get: %s", err_text(rc));
+    } else {
+        jsonrpc_add(b, "eth_blockNumber", "[]");
+        chain_add_call(b, "eth_call", c, &at->jobs, get.data, get.len, ",\"latest\"");
+        chain_add_call(
+            b, "eth_call", c, &at->provider_manager, prices.data, prices.len, ",\"latest\"");
+        rc = pool_perform(c->reader, b, err);
+    }
+    buf_free(&get);
+    buf_free(&prices);
+    return rc;
 }
 
 int chain_job_get(struct chain *c,
@@ -253,17 +281,21 @@ int chain_job_get(struct chain *c,
                   struct chain_job *job,
                   struct error *err)
 {
-    int rc = enter_reader(c, err);
+    struct chain_contracts at;
+    struct chain_job found;
+    uint64_t head;
+    int rc = chain_reader_enter(c, &at, err);
     if (rc < 0) return rc;
-    struct buf calldata = BUF_INIT(CALLDATA_MAX);
     struct jsonrpc_batch *b = jsonrpc_batch_new(err);
-    rc = b ? contract_call_job(&calldata, "get(bytes32)", id) : ERR_NOMEM;
-    if (rc < 0)
-        error_set(err, rc, "JobRepository.get: %s", err_text(rc));
-    else
-        rc = ask_job(c, b, &calldata, job, err);
+    rc = b ? ask_job(c, b, &at, id, err) : ERR_NOMEM;
+    if (rc == 0) rc = chain_result_u64(b, 0, &head, err);
+    if (rc == 0) rc = read_job(b, 1, &found, err);
+    if (rc == 0) {
+        read_price(b, 2, &found);
+        *job = found;
+        job->at_block = head;
+    }
     jsonrpc_batch_destroy(b);
-    buf_free(&calldata);
-    leave_reader(c);
+    chain_reader_leave(c);
     return rc;
 }

@@ -13,6 +13,7 @@
 
 #include "agent/chain/contract.h"
 #include "agent/chain/feepolicy.h"
+#include "agent/chain/provider.h"
 #include "agent/chain/signer.h"
 #include "agent/chain/types.h"
 #include "agent/util/error.h"
@@ -50,6 +51,15 @@ struct chain_poll {
     int64_t head_time_s;                    // the head block's timestamp
     uint64_t nonce;                         // eth_getTransactionCount(latest)
     uint64_t claimable, cancelling, top_up; // sizes of our three queues
+    bool valid;   // the ProviderManager lets us take jobs: approved, not banned
+    bool waiting; // a registration of ours waits for approval
+    bool open;    // the contract takes new jobs; false: it is being retired
+};
+
+/* What the ProviderManager has of us; to be freed with chain_standing_free(). */
+struct chain_standing {
+    struct chain_provider approved, waiting;
+    bool valid; // as in chain_poll
 };
 
 /* The account and what transactions cost: asked for each block, and when there is none for long. */
@@ -174,6 +184,19 @@ int chain_job_get(struct chain *c,
                   const struct eth_hash *id,
                   struct chain_job *job,
                   struct error *err);
+
+/*
+ * One blocking read of our entries in the ProviderManager, as chain_job_get. *s is left alone on
+ * failure.
+ */
+int chain_standing_get(struct chain *c, struct chain_standing *s, struct error *err);
+void chain_standing_free(struct chain_standing *s);
+
+/*
+ * One blocking look at the job that the next claimNextJob would bring, as chain_job_get.
+ * ERR_NOTFOUND: none. It may be another one by the time a claim is mined.
+ */
+int chain_next_claim(struct chain *c, struct chain_job *job, struct error *err);
 
 /* Stop and join the threads; callbacks are over when it returns. NULL allowed. Returns NULL. */
 struct chain *chain_stop(struct chain *c);

@@ -27,6 +27,10 @@ enum {
 struct watch;
 struct txsender;
 
+struct chain_contracts { // that the MetaScheduler names
+    struct eth_address jobs, queues, provider_manager;
+};
+
 struct chain {
     struct chain_options options;
     struct chain_ops ops;
@@ -36,23 +40,40 @@ struct chain {
 
     struct pool *pool;
     struct headsub *headsub;    // NULL: not asked for
-    struct pool_client *reader; // of chain_job_get: belongs to the thread that set `reading`
+    struct pool_client *reader; // of blocking reads: belongs to the thread that set `reading`
 
     pthread_mutex_t lock; // guards what follows
     pthread_cond_t changed;
     bool known; // the node answered once
     uint64_t chain_id;
     struct eth_emitters emitters;
+    struct chain_contracts contracts;
     bool reading;
     bool stopping;
-    unsigned int readers; // threads inside chain_job_get
+    unsigned int readers; // threads that read, or wait to
 };
 
 /* What the watcher learnt; false: nothing yet. */
 bool chain_identity(struct chain *c, uint64_t *chain_id, struct eth_emitters *emitters);
 
+/*
+ * Have c->reader until chain_reader_leave(). Blocks until it is free: ERR_UNAVAILABLE after the
+ * deadline of a request, or if the node has not answered yet; ERR_STOPPED.
+ */
+int chain_reader_enter(struct chain *c, struct chain_contracts *contracts, struct error *err);
+void chain_reader_leave(struct chain *c);
+
 /* The first wait of a series of retries. */
 long long chain_retry_base_ms(const struct chain *c);
+
+/* As chain_add_call(), in the name of `from`: nobody checks that in a mere question. */
+int chain_add_call_from(struct jsonrpc_batch *b,
+                        const char *method,
+                        const struct eth_address *from,
+                        const struct eth_address *to,
+                        const void *data,
+                        size_t len,
+                        const char *rest);
 
 /*
  * Add eth_call or eth_estimateGas of a call of ours; `rest` is what follows the call object in the

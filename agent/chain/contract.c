@@ -33,8 +33,7 @@ const char *chain_job_status_name(unsigned int status)
     return status < sizeof(names) / sizeof(names[0]) ? names[status] : "?";
 }
 
-/* Text of the chain's becomes one line of printable ASCII, cut to `size`. */
-static void copy_printable(char *out, size_t size, const uint8_t *data, size_t len)
+void contract_copy_printable(char *out, size_t size, const uint8_t *data, size_t len)
 {
     size_t n = len < size - 1 ? len : size - 1;
     for (size_t i = 0; i < n; i++)
@@ -301,11 +300,20 @@ int contract_decode_u64(const uint8_t *data, size_t len, uint64_t *v, struct err
     return abi_get_u64(&top, "answer", v);
 }
 
-static int get_cost(struct abi_frame *f)
+int contract_decode_hash(const uint8_t *data, size_t len, struct eth_hash *v, struct error *err)
+{
+    struct abi_decoder d;
+    struct abi_frame top;
+    if (check_answer(len, err) < 0) return ERR_PROTO;
+    abi_decode(&d, &top, data, len, err);
+    return abi_get_bytes32(&top, "answer", v);
+}
+
+static int get_cost(struct abi_frame *f, struct chain_job *job)
 {
     bool delegate;
     (void)abi_skip(f, "maxCost");
-    (void)abi_skip(f, "finalCost");
+    (void)abi_get_u256(f, "finalCost", &job->final_cost);
     (void)abi_skip(f, "pendingTopUp");
     return abi_get_bool(f, "delegateSpendingAuthority", &delegate);
 }
@@ -332,7 +340,7 @@ static int get_job(struct abi_frame *top, struct chain_job *job)
     (void)abi_get_address(&f, "customerAddr", &job->customer);
     (void)abi_get_address(&f, "providerAddr", &job->provider);
     (void)get_definition(&f, &job->definition);
-    (void)get_cost(&f);
+    (void)get_cost(&f, job);
     (void)get_times(&f, job);
     (void)abi_skip(&f, "jobName");
     (void)abi_get_bool(&f, "hasCancelRequest", &job->has_cancel_request);
@@ -341,7 +349,7 @@ static int get_job(struct abi_frame *top, struct chain_job *job)
     if (rc < 0) return rc;
     job->definition.customer = job->customer;
     job->definition.provider = job->provider;
-    copy_printable(job->last_error, sizeof(job->last_error), text, len);
+    contract_copy_printable(job->last_error, sizeof(job->last_error), text, len);
     return 0;
 }
 
@@ -449,7 +457,7 @@ static const char *error_text(struct abi_frame *f, char *text, size_t size)
     if (abi_get_bytes(f, "message", f->len, &message, &len) < 0)
         append(text, size, "malformed");
     else
-        copy_printable(text + used, size - used, message, len);
+        contract_copy_printable(text + used, size - used, message, len);
     return "Error";
 }
 

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "agent/chain/types.h"
+#include "agent/chain/u256.h"
 #include "agent/util/buf.h"
 #include "agent/util/error.h"
 
@@ -96,6 +97,8 @@ struct chain_job {
     struct eth_address customer, provider;
     struct chain_claim definition;     // gpus ... location_hash; customer and provider as above
     uint64_t submit_s, start_s, end_s; // block times: requested, RUNNING, final; 0 = not yet
+    struct u256 final_cost;            // what the customer paid, in wei of credit; 0 = not yet
+    struct u256 price_per_min;         // at our prices of now; 0 = not known. Not of the repository
     bool has_cancel_request;
     char last_error[CHAIN_ERROR_TEXT_MAX]; // cut if longer
     int64_t exit_code;
@@ -119,7 +122,11 @@ int contract_decode_address(const uint8_t *data,
                             struct eth_address *a,
                             struct error *err);
 int contract_decode_u64(const uint8_t *data, size_t len, uint64_t *v, struct error *err);
+int contract_decode_hash(const uint8_t *data, size_t len, struct eth_hash *v, struct error *err);
 int contract_decode_job(const uint8_t *data, size_t len, struct chain_job *job, struct error *err);
+
+/* Text of the chain's becomes one line of printable ASCII, cut to `size`. */
+void contract_copy_printable(char *out, size_t size, const uint8_t *data, size_t len);
 
 /*
  * A revert's data in words: "InvalidTransition(2, 5)", "Error: AccessControl: ...", "Panic(0x12)",

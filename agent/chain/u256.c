@@ -178,3 +178,17 @@ char *u256_format_hex(char out[U256_HEX_TEXT], struct u256 v)
     (void)snprintf(out, U256_HEX_TEXT, "0x%s", p);
     return out;
 }
+
+char *u256_format_fixed(char out[U256_FIXED_TEXT], struct u256 v, unsigned int decimals)
+{
+    char digits[U256_DEC_TEXT];
+    size_t len = strlen(u256_format_dec(digits, v)), whole = len > decimals ? len - decimals : 0;
+    int n = snprintf(out, U256_FIXED_TEXT, "%.*s%s.", (int)whole, digits, whole ? "" : "0");
+    for (size_t zeros = decimals > len ? decimals - len : 0; zeros > 0; zeros--)
+        out[n++] = '0';
+    n += snprintf(out + n, U256_FIXED_TEXT - (size_t)n, "%s", digits + whole);
+    while (out[n - 1] == '0')
+        out[--n] = '\0';
+    if (out[n - 1] == '.') out[n - 1] = '\0';
+    return out;
+}

@@ -11,7 +11,9 @@ struct u256 {
     uint64_t w[4]; // w[0] is the least significant
 };
 
-enum { U256_DEC_TEXT = 79, U256_HEX_TEXT = 67 }; // longest texts, with NUL
+enum { U256_DEC_TEXT = 79, U256_HEX_TEXT = 67, U256_FIXED_TEXT = 81 }; // longest texts, with NUL
+
+enum { U256_CREDIT_DECIMALS = 18 }; // of the credit token
 
 struct u256 u256_from_u64(uint64_t v);
 struct u256 u256_from_be(const uint8_t bytes[32]);
@@ -31,5 +33,8 @@ int u256_div(struct u256 a, struct u256 b, struct u256 *quotient, struct u256 *r
 int u256_parse(const char *text, struct u256 *out);
 char *u256_format_dec(char out[U256_DEC_TEXT], struct u256 v);
 char *u256_format_hex(char out[U256_HEX_TEXT], struct u256 v); // no leading zeros: "0x0"
+
+/* With `decimals` (below 78) of the digits behind a point, and no zeros at the end: "4.04", "0". */
+char *u256_format_fixed(char out[U256_FIXED_TEXT], struct u256 v, unsigned int decimals);
 
 #endif

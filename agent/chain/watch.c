@@ -25,12 +25,17 @@ enum {
 
 /* ---- the first batch ---- */
 
-static void add_plain_call(struct watch *w, const struct eth_address *to, const char *signature)
+/* A question with no argument, or, if its signature has one, about us. Returns its index. */
+static int add_question(struct watch *w, const struct eth_address *to, const char *signature)
 {
     struct buf data = BUF_INIT(CALLDATA_MAX);
-    if (contract_call_plain(&data, signature) < 0) jsonrpc_fail(w->batch, ERR_NOMEM);
-    (void)chain_add_call(w->batch, "eth_call", w->c, to, data.data, data.len, ",\"latest\"");
+    int rc = strstr(signature, "()")
+                 ? contract_call_plain(&data, signature)
+                 : contract_call_address(&data, signature, &w->c->options.provider);
+    if (rc < 0) jsonrpc_fail(w->batch, rc);
+    rc = chain_add_call(w->batch, "eth_call", w->c, to, data.data, data.len, ",\"latest\"");
     buf_free(&data);
+    return rc;
 }
 
 static int result_address(
@@ -69,9 +74,9 @@ static int greet(struct watch *w, struct error *err)
     struct chain_ready r = {0};
     jsonrpc_batch_reset(w->batch);
     jsonrpc_add(w->batch, "eth_chainId", "[]");
-    add_plain_call(w, &c->options.metascheduler, "jobs()");
-    add_plain_call(w, &c->options.metascheduler, "providerJobQueues()");
-    add_plain_call(w, &c->options.metascheduler, "providerManager()");
+    add_question(w, &c->options.metascheduler, "jobs()");
+    add_question(w, &c->options.metascheduler, "providerJobQueues()");
+    add_question(w, &c->options.metascheduler, "providerManager()");
     chain_add_nonce(w->batch, c);
     int rc = pool_perform(w->rpc, w->batch, err);
     if (rc == 0) rc = read_ready(w, &r, err);
@@ -85,6 +90,8 @@ static int greet(struct watch *w, struct error *err)
     c->known = true;
     c->chain_id = r.chain_id;
     c->emitters = (struct eth_emitters){.metascheduler = c->options.metascheduler, .jobs = r.jobs};
+    c->contracts = (struct chain_contracts){
+        .jobs = r.jobs, .queues = r.queues, .provider_manager = r.provider_manager};
     pthread_mutex_unlock(&c->lock);
     c->ops.ready(c->ctx, &r);
     txsender_node_up(c->sender);
@@ -97,42 +104,69 @@ static const char *const queue_calls[] = {"getClaimableJobQueueSize(address)",
                                           "getCancellingJobQueueSize(address)",
                                           "getTopUpJobQueueSize(address)"};
 
-static void add_queue_call(struct watch *w, const char *signature)
-{
-    struct buf data = BUF_INIT(CALLDATA_MAX);
-    if (contract_call_address(&data, signature, &w->c->options.provider) < 0)
-        jsonrpc_fail(w->batch, ERR_NOMEM);
-    (void)chain_add_call(
-        w->batch, "eth_call", w->c, &w->ready.queues, data.data, data.len, ",\"latest\"");
-    buf_free(&data);
-}
-
-/* A queue that reverts must not keep us from all else that a provider has to do: it counts as
- * empty. */
-static int
-read_queue(struct watch *w, int index, const char *signature, uint64_t *out, struct error *err)
+/*
+ * The word that a question of ours is answered with. One that reverts must not keep us from all
+ * else that a provider has to do: `otherwise` is meant then.
+ */
+static int read_word(struct watch *w,
+                     int index,
+                     const char *signature,
+                     uint64_t otherwise,
+                     uint64_t *out,
+                     struct error *err)
 {
     const struct jsonrpc_answer *a = jsonrpc_answer(w->batch, index);
     if (a->kind == JSONRPC_REVERTED) {
         char text[CHAIN_ERROR_TEXT_MAX];
         unsigned int more;
         (void)contract_revert_text(a->data, a->data_len, text, sizeof(text));
-        if (log_limit_ok(&w->queue_limit, WATCH_WARN_EVERY_MS, &more))
-            log_warn("chain: %s reverts: %s, taking it as 0", signature, text);
-        *out = 0;
+        if (log_limit_ok(&w->revert_limit, WATCH_WARN_EVERY_MS, &more))
+            log_warn("chain: %s reverts: %s, taking it as %d", signature, text, (int)otherwise);
+        *out = otherwise;
         return 0;
     }
     struct json_object *v;
     struct buf data = BUF_INIT(RETURN_MAX);
     int rc = jsonrpc_result(w->batch, index, &v, err);
-    if (rc == 0) rc = eth_json_bytes(v, "queue size", &data, err);
+    if (rc == 0) rc = eth_json_bytes(v, signature, &data, err);
     if (rc == 0) rc = contract_decode_u64(data.data, data.len, out, err);
     if (rc < 0) (void)error_prefix(err, "%s", signature);
     buf_free(&data);
     return rc;
 }
 
-enum { POLL_HEAD, POLL_QUEUES, POLL_NONCE = POLL_QUEUES + 3 };
+/* May we work? `otherwise` is meant if one reverts. */
+static const struct question {
+    const char *signature;
+    bool otherwise;
+    size_t offset; // of the bool in struct chain_poll
+} standing_calls[] = {
+    {"isValidForScheduling(address)", true, offsetof(struct chain_poll, valid)},
+    {"isWaitingForApproval(address)", false, offsetof(struct chain_poll, waiting)},
+    {"enableRequestNewJob()", true, offsetof(struct chain_poll, open)},
+};
+enum { STANDING_CALLS = sizeof(standing_calls) / sizeof(standing_calls[0]) };
+
+static void add_standing(struct watch *w)
+{
+    (void)add_question(w, &w->ready.provider_manager, standing_calls[0].signature);
+    (void)add_question(w, &w->ready.provider_manager, standing_calls[1].signature);
+    (void)add_question(w, &w->c->options.metascheduler, standing_calls[2].signature);
+}
+
+static int read_standing(struct watch *w, int first, struct chain_poll *p, struct error *err)
+{
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < STANDING_CALLS; i++) {
+        const struct question *q = &standing_calls[i];
+        uint64_t word = 0;
+        rc = read_word(w, first + i, q->signature, q->otherwise, &word, err);
+        *(bool *)((char *)p + q->offset) = word != 0;
+    }
+    return rc;
+}
+
+enum { POLL_HEAD, POLL_QUEUES, POLL_NONCE = POLL_QUEUES + 3, POLL_STANDING };
 
 static int
 read_head(struct watch *w, struct chain_poll *p, struct chain_block *head, struct error *err)
@@ -155,7 +189,8 @@ static int read_poll(struct watch *w, struct chain_poll *p, struct error *err)
     uint64_t *sizes[] = {&p->claimable, &p->cancelling, &p->top_up};
     int rc = 0;
     for (int i = 0; i < 3 && rc == 0; i++)
-        rc = read_queue(w, POLL_QUEUES + i, queue_calls[i], sizes[i], err);
+        rc = read_word(w, POLL_QUEUES + i, queue_calls[i], 0, sizes[i], err);
+    if (rc == 0) rc = read_standing(w, POLL_STANDING, p, err);
     if (rc < 0) return rc;
     rc = chain_result_u64(w->batch, POLL_NONCE, &p->nonce, err);
     return rc < 0 ? error_prefix(err, "nonce") : 0;
@@ -168,8 +203,9 @@ ask(struct watch *w, struct chain_poll *p, struct chain_block *head, int *check,
     jsonrpc_batch_reset(w->batch);
     jsonrpc_add(w->batch, "eth_getBlockByNumber", "[\"latest\",false]");
     for (int i = 0; i < 3; i++)
-        add_queue_call(w, queue_calls[i]);
+        add_question(w, &w->ready.queues, queue_calls[i]);
     chain_add_nonce(w->batch, w->c);
+    add_standing(w);
     *check = follow_add_check(w);
     int rc = pool_perform(w->rpc, w->batch, err);
     if (rc == 0) rc = read_head(w, p, head, err);

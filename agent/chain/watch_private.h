@@ -52,7 +52,7 @@ struct watch {
     struct chain_ready ready;
     struct chain_block head; // of the last poll
     size_t node;             // that it was asked of
-    struct log_limit behind_limit, queue_limit, doubt_limit;
+    struct log_limit behind_limit, revert_limit, doubt_limit;
 
     uint64_t next;        // first block whose logs were not reported yet
     struct blocks blocks; // the last ones before it

@@ -24,6 +24,7 @@ enum {
     STOP_MS = 8000,   // for calls under way: half of what an impatient init gives us
     PRUNE_EVERY_MS = 3600 * 1000,
     KEEP_DONE_DAYS = 90,              // how long a done job can be looked up: a billing quarter
+    KEEP_BILL_DAYS = 3653,            // what tax law asks for: ten years of rows of 200 bytes
     KEEP_EARLY_MS = 24 * 3600 * 1000, // far longer than a submission's answer takes
 };
 
@@ -126,6 +127,7 @@ static int load(struct engine *e, struct error *err)
         for (struct live_job *j = e->jobs[i]; j; j = j->next)
             check_reports(e, j);
     load_cursor(e);
+    engine_register_load(e);
     return 0;
 }
 
@@ -183,6 +185,8 @@ static mail_fn *const handlers[MAIL_KIND_COUNT] = {
     [MAIL_SLURM_TASK] = engine_on_slurm_task,
     [MAIL_LISTING] = engine_on_listing,
     [MAIL_PROBES] = engine_on_probes,
+    [MAIL_REGISTER_TASK] = engine_on_register_task,
+    [MAIL_CAPACITY_TASK] = engine_on_capacity_task,
 };
 
 static void prune(struct engine *e)
@@ -190,7 +194,9 @@ static void prune(struct engine *e)
     long long now = clock_mono_ms();
     if (now < e->prune_at_ms) return;
     e->prune_at_ms = now + PRUNE_EVERY_MS;
-    (void)store_prune(e->o.store, clock_wall_ms() - (int64_t)KEEP_DONE_DAYS * 24 * 3600 * 1000);
+    const int64_t day_ms = 24 * 3600 * 1000;
+    (void)store_prune(e->o.store, clock_wall_ms() - KEEP_DONE_DAYS * day_ms);
+    (void)store_bills_prune(e->o.store, clock_wall_ms() - KEEP_BILL_DAYS * day_ms);
     int early = store_early_prune(e->o.store, clock_wall_ms() - KEEP_EARLY_MS);
     if (early > 0) log_info("dropped %d events of jobs that never became known", early);
 }
@@ -219,16 +225,18 @@ static void tell_status(struct engine *e)
                        w.changes);
     (void)snprintf(text,
                    sizeof(text),
-                   "%zu jobs in hand; chain %s; Slurm %s%s",
+                   "%zu jobs in hand; chain %s; Slurm %s%s%s",
                    e->job_count,
                    !e->chain_up                 ? "unreachable: reports wait"
                    : e->purse.state != PURSE_OK ? "ok, but no money for new claims"
                                                 : "ok",
                    e->slurm_up ? "ok" : "unreachable: no new claims",
-                   e->slurm_up ? way : "");
-    if (!e->o.status || strcmp(text, e->status) == 0) return;
+                   e->slurm_up ? way : "",
+                   engine_register_status(e));
+    if (strcmp(text, e->status) == 0) return;
     memcpy(e->status, text, sizeof(text));
-    e->o.status(e->o.status_ctx, text);
+    log_debug("status: %s", text);
+    if (e->o.status) e->o.status(e->o.status_ctx, text);
 }
 
 /* Pass a turn's fault points: one for each kind of mail (bits of `kinds`) that it handled. */
@@ -254,6 +262,8 @@ static void pass_turn(unsigned int kinds, bool committed)
         [MAIL_SLURM_TASK] = TURN(SLURM_TASK),
         [MAIL_LISTING] = TURN(LISTING),
         [MAIL_PROBES] = TURN(PROBES),
+        [MAIL_REGISTER_TASK] = TURN(REGISTER_TASK),
+        [MAIL_CAPACITY_TASK] = TURN(CHAIN_POLL), // likewise the commit of a claim that is wanted
 #undef TURN
     };
     _Static_assert(sizeof(points) / sizeof(points[0]) == MAIL_KIND_COUNT, "each kind has points");
@@ -276,6 +286,7 @@ static int turn(struct engine *e, struct mail *mail, struct error *err)
     engine_inflight_pursue(e);
     engine_slurm_ask(e);
     engine_survey_ask(e);
+    engine_register_check(e);
     prune(e);
     pass_turn(kinds, false);
     int rc = e->out_of_memory ? error_set(err, ERR_NOMEM, "out of memory")
@@ -295,10 +306,12 @@ static int poll_timeout(const struct engine *e)
     long long next = engine_jobs_next_ms(e);
     long long slurm = engine_slurm_next_ms(e);
     long long survey = engine_survey_next_ms(e);
+    long long registration = engine_register_next_ms(e);
     if (slurm < next) next = slurm;
     if (survey < next) next = survey;
     long long tx = engine_inflight_next_ms(e);
     if (tx < next) next = tx;
+    if (registration < next) next = registration;
     if (e->prune_at_ms < next) next = e->prune_at_ms;
     long long left = next - clock_mono_ms();
     return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
@@ -338,6 +351,7 @@ struct engine *engine_destroy(struct engine *e)
     engine_jobs_free(e);
     engine_outbox_free(e);
     engine_survey_free(e);
+    free(e->capacity.nodes);
     free(e);
     return NULL;
 }

@@ -11,10 +11,18 @@
 #include "agent/chain/signer.h"
 #include "agent/customer/customer.h"
 #include "agent/customer/logger.h"
+#include "agent/engine/registration.h"
 #include "agent/server/server.h"
 #include "agent/slurm/backend.h"
 #include "agent/store/store.h"
 #include "agent/util/error.h"
+
+struct engine_registration {
+    const struct chain_provider *terms; // prices and labels, borrowed
+    struct registration_rules rules;
+    bool by_itself;        // false: only when a human asked
+    long long interval_ms; // between two registrations, at least
+};
 
 struct engine_options { // all borrowed until engine_destroy()
     struct store *store;
@@ -35,11 +43,13 @@ struct engine_options { // all borrowed until engine_destroy()
     const char *partition; // of Slurm
     const char *output;    // template of a job's output file
     const char *comment;   // of a job; begins with the mark "supervisor "
+    struct engine_registration registration;
     unsigned int workers;
     unsigned int claim_batch;      // claims under way at most
     unsigned int max_jobs;         // jobs in flight at most
     struct u256 min_balance;       // wei: with less no job is claimed
     struct u256 max_spend_per_day; // wei: when it is spent no job is claimed; 0: no limit
+    bool only_if_free;             // claim only what the partition has room for
     long long query_interval_ms;   // between two queries of Slurm
     long long slurm_timeout_ms;    // of one operation
     long long customer_timeout_ms; // of one fetch, its retries included
@@ -66,6 +76,20 @@ int engine_run(struct engine *e, int stop_fd, struct error *err);
 
 /* struct server_ops.job_event; ctx is the engine. */
 void engine_job_event(void *ctx, struct server_call *call, const struct server_job_event *event);
+
+/*
+ * What this cluster should be registered as, to be freed with provider_free(). Asks Slurm for its
+ * nodes, and blocks up to the deadline. Any thread.
+ */
+int engine_register_wanted(struct slurm_backend *slurm,
+                           const char *partition,
+                           const struct engine_registration *r,
+                           long long deadline_ms,
+                           struct chain_provider *wanted,
+                           struct error *err);
+
+/* The store's value that is 1 when a human asked for a registration. */
+#define REGISTER_ASKED_KEY "register_asked"
 
 /*
  * Stop all threads. Returns false if a worker is still in a call: the process must then end without

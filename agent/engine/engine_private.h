@@ -16,6 +16,14 @@
 #include "agent/engine/workers.h"
 #include "agent/util/log.h"
 
+/* What the contract said of a job when it was asked after the last report. */
+struct chain_bill {
+    bool known;
+    uint8_t status;
+    uint64_t start_s, end_s;
+    struct u256 cost, price_per_min; // price: 0 = not known
+};
+
 /* A job that is not done, and what only this process knows of it. */
 struct live_job {
     struct job row;
@@ -26,6 +34,8 @@ struct live_job {
     long long retry_at_ms;      // not before; 0 = at once
     long long unknown_since_ms; // a submission's outcome is unknown since; 0 = it is not
     int64_t waited_until_s;     // when it was last seen to wait in Slurm (wall clock); 0 = never
+    struct chain_bill bill;
+    bool in_snapshot; // capacity.c: it ran when the nodes were last asked for
 
     /* Reconciliation: survey.c. */
     bool inherited;              // not claimed by this process: it may be in Slurm already
@@ -75,6 +85,33 @@ struct survey {
     struct log_limit stranger_limit, blind_limit;
 };
 
+/* Slurm's nodes, as last asked for with --claim.only-if-free. */
+struct live_capacity {
+    struct slurm_node *nodes;
+    size_t count;
+    long long nodes_at_ms;
+    bool looking;      // a worker is at it
+    bool granted;      // one claim may be sent
+    long long next_ms; // not before, after one that did not fit
+    struct log_limit limit;
+};
+
+/* How we stand with the ProviderManager. */
+struct live_registration {
+    enum registration_state state; // as last decided
+    bool checking, again;          // a worker is at it; its answer is not to be used
+    long long next_ms;             // of the next check
+    bool polled;                   // what follows is as a poll said
+    bool valid, waiting, open;
+    bool checked;     // since that poll last changed
+    bool zero_prices; // approved with these: a claim would revert
+    /* In the store. Times of the wall clock, 0 = none. */
+    int64_t last_ms, differs_since_ms;
+    bool was_approved, human_asked;
+    char told[1024]; // the last line of the log about it
+    struct log_limit closed_limit;
+};
+
 struct engine {
     struct engine_options o;
     struct mailbox *mailbox;
@@ -92,7 +129,8 @@ struct engine {
     bool chain_up;
     struct chain_ready ready;
     struct chain_poll poll;
-    struct blocks blocks; // whose logs were read
+    long long polled_at_ms; // when it came; 0 = none yet
+    struct blocks blocks;   // whose logs were read
     bool account_known;
     struct chain_account account;
     uint64_t nonces_told; // nonces below it that are not ours were told of
@@ -110,13 +148,16 @@ struct engine {
     long long claims_paused_until_ms[TX_KIND_COUNT]; // of the claiming kinds
     uint64_t claimed_block; // of the last claim: the queue lengths of a block before it are old
 
+    struct live_registration registration;
+    struct live_capacity capacity;
+
     /* Slurm as last seen. */
     bool slurm_up, slurm_known;
     bool slurm_asked; // a query or ping is under way
     long long slurm_next_ms;
 
     struct survey survey;
-    char status[128]; // as last told
+    char status[256]; // as last told
     long long prune_at_ms;
     struct log_limit claim_limit, slurm_limit, event_limit, sign_limit, early_limit;
     uint64_t early_dropped; // events that were kept, and gave way to newer ones
@@ -140,6 +181,8 @@ enum mail_kind {
     MAIL_SLURM_TASK,
     MAIL_LISTING,
     MAIL_PROBES,
+    MAIL_REGISTER_TASK,
+    MAIL_CAPACITY_TASK,
     MAIL_KIND_COUNT,
 };
 
@@ -158,12 +201,18 @@ bool engine_job_event_apply(struct engine *e,
                             enum job_event event,
                             const char *detail);
 
+/* The account of a job that nothing is left to do for; `reported`: its end was, and is mined. */
+void engine_job_close_bill(struct engine *e, const struct live_job *j, bool reported);
+
 /* Give up on what was tried for now: EV_RETRY, and wait (longer each time, at least min_ms). */
 void engine_job_retry(
     struct engine *e, struct live_job *j, long long min_ms, const char *what, const char *why);
 
 /* Begin what the states of touched or due jobs ask for; forget the ones that are done. */
 void engine_jobs_pursue(struct engine *e);
+
+/* Reports that were put off are tried again at once: what they were refused for has changed. */
+void engine_jobs_report_now(struct engine *e);
 
 /* When the next job is due (clock_mono_ms), or LLONG_MAX. */
 long long engine_jobs_next_ms(const struct engine *e);
@@ -181,6 +230,7 @@ uint64_t engine_job_slurm_limit_min(const struct job *job);
 /* outbox.c: what is to be said to the contract, and what came of it. */
 void engine_outbox_free(struct engine *e);
 void engine_outbox_claim(struct engine *e); // as many claims as the queue and the limits allow
+bool engine_outbox_register(struct engine *e, struct buf *call); // false: no room, no memory
 void engine_outbox_report(struct engine *e, struct live_job *j);
 size_t engine_outbox_claims(const struct engine *e); // under way, of jobs
 bool engine_outbox_has_hash(const struct engine *e, const struct eth_hash *tx);
@@ -209,6 +259,21 @@ int engine_purse_load(struct engine *e, struct error *err);
 void engine_purse_pay(struct engine *e, struct u256 cost);
 void engine_purse_look(struct engine *e); // the account or the jobs have changed
 bool engine_purse_allows_jobs(const struct engine *e);
+
+/* register.c: being registered as a provider. */
+void engine_register_load(struct engine *e);
+void engine_register_check(struct engine *e); // if it is time
+long long engine_register_next_ms(const struct engine *e);
+void engine_on_register_task(struct engine *e, struct mail *m);
+void engine_register_poll(struct engine *e);                     // e->poll is new
+void engine_register_done(struct engine *e, const char *revert); // NULL: it is mined
+bool engine_register_lets_claim(const struct engine *e, enum tx_kind kind);
+const char *engine_register_status(const struct engine *e); // "; ..." or ""
+
+/* capacity.c: how many claims may be sent now; looks for room if it does not know. */
+uint64_t engine_capacity_grant(struct engine *e);
+bool engine_capacity_never_fits(const struct engine *e, const struct job *row); // as far as known
+void engine_on_capacity_task(struct engine *e, struct mail *m);
 
 /* from_chain.c */
 extern const struct chain_ops engine_chain_ops;
@@ -257,6 +322,9 @@ struct account_mail {
     struct mail mail;
     struct chain_account account;
 };
+
+/* The time that a block mined now would bear. */
+int64_t engine_chain_now_s(const struct engine *e);
 
 /* news.c: what was told of a Slurm job. `who` told it, for people. */
 void engine_news_take(struct engine *e, struct live_job *j, const struct news *n, const char *who);

@@ -208,7 +208,16 @@ void engine_on_chain_ready(struct engine *e, struct mail *m)
 void engine_on_chain_poll(struct engine *e, struct mail *m)
 {
     e->poll = ((const struct poll_mail *)m)->poll;
+    e->polled_at_ms = clock_mono_ms();
+    engine_register_poll(e);
     if (e->chain_up) engine_outbox_claim(e);
+}
+
+/* Time passes on chain, too, while the node cannot be asked. */
+int64_t engine_chain_now_s(const struct engine *e)
+{
+    if (!e->polled_at_ms) return clock_wall_s();
+    return e->poll.head_time_s + (clock_mono_ms() - e->polled_at_ms) / 1000;
 }
 
 void engine_on_chain_down(struct engine *e, struct mail *m)

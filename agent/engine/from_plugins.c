@@ -2,7 +2,9 @@
 /* Events that the plugins push, of any generation: checked, turned into news, answered. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "agent/engine/bill.h"
 #include "agent/engine/engine_private.h"
 #include "agent/util/clock.h"
 #include "agent/util/fault.h"
@@ -139,6 +141,21 @@ static bool may_be_submitted(const struct job *row)
                                   row->state == JOB_SUBMITTING || row->state == JOB_CANCELLING);
 }
 
+/* A job that was taken away is done once it is cancelled: its bill lacks how long it ran. */
+static void late_end(struct engine *e, const struct job *done, const struct server_job_event *ev)
+{
+    if (!ev->has_record || slurm_phase_of(ev->slurm_state) != SLURM_PHASE_ENDED) return;
+    struct bill b = {
+        .claim_block = done->claim_block,
+        .start_s = ev->start_s,
+        .end_s = ev->end_s,
+        .duration_s = ev->duration_s,
+        .suspended_s = bill_suspended_s(ev->start_s, ev->end_s, ev->duration_s),
+    };
+    memcpy(b.job, done->id, sizeof(b.job));
+    (void)store_bill_end(e->o.store, &b);
+}
+
 static void take(struct engine *e, struct event_mail *em, struct live_job *j, const struct job *row)
 {
     const struct server_job_event *ev = &em->event;
@@ -158,6 +175,8 @@ static void take(struct engine *e, struct event_mail *em, struct live_job *j, co
         engine_news_keep(e, ev->job, row != NULL, &n);
     else if (says && !earlier_claim && j)
         engine_news_take(e, j, &n, "the plugin");
+    else if (!earlier_claim && !early)
+        late_end(e, row, ev);
     reply(e, em, 0, "");
 }
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/engine/bill.h"
 #include "agent/engine/engine_private.h"
 #include "agent/util/clock.h"
 #include "agent/util/fault.h"
@@ -146,7 +147,7 @@ void engine_slurm_seen(struct engine *e, bool up, const char *why)
     e->slurm_known = true;
     e->slurm_up = up;
     if (up) {
-        log_info("Slurm answers; claiming jobs");
+        log_info("Slurm answers");
         engine_survey_list(e);
     } else
         log_warn(

@@ -102,7 +102,9 @@ static int track(struct engine *e, const struct live_tx *t)
 
 static struct eth_address recipient(const struct engine *e, const struct live_tx *t)
 {
-    return t->row.kind == TX_FILL ? e->o.chain.provider : e->o.chain.metascheduler;
+    return t->row.kind == TX_FILL       ? e->o.chain.provider
+           : t->row.kind == TX_REGISTER ? e->ready.provider_manager
+                                        : e->o.chain.metascheduler;
 }
 
 /* Hand a transaction to the sender, as far as it is. */
@@ -145,6 +147,8 @@ void engine_inflight_pursue(struct engine *e)
         in_flight += takes_room(t);
     for (struct live_tx *t = e->txs; t; t = t->next) {
         if (t->handed || t->retry_at_ms > now) continue;
+        // The MetaScheduler has not said yet where to.
+        if (t->row.kind == TX_REGISTER && !e->ready.chain_id) continue;
         // What fills a gap must not wait for what waits for it.
         bool room = takes_room(t) || in_flight < TX_IN_FLIGHT_MAX || t->row.kind == TX_FILL;
         if (!room) continue;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/engine/bill.h"
 #include "agent/engine/engine_private.h"
 #include "agent/util/clock.h"
 #include "agent/util/retry.h"
@@ -62,6 +63,36 @@ void engine_jobs_free(struct engine *e)
             engine_job_drop(e, e->jobs[i]);
 }
 
+void engine_job_close_bill(struct engine *e, const struct live_job *j, bool reported)
+{
+    const struct job *row = &j->row;
+    const struct chain_bill *c = &j->bill;
+    struct u256 minutes;
+    struct bill b = {
+        .claim_block = row->claim_block,
+        .slurm_id = row->slurm_id,
+        .limit_min = row->limit_min,
+        .start_s = row->start_s,
+        .end_s = row->end_s,
+        .duration_s = row->duration_s,
+        .suspended_s = bill_suspended_s(row->start_s, row->end_s, row->duration_s),
+        .reported = reported && row->end_status,
+        .status = row->end_status,
+        .minutes = row->billed_min,
+        .confirmed = c->known,
+        .chain_status = c->status,
+        .chain_start_s = (int64_t)c->start_s,
+        .chain_end_s = (int64_t)c->end_s,
+        .billed_min = UINT64_MAX,
+    };
+    if (u256_div(c->cost, c->price_per_min, &minutes, NULL) == 0)
+        (void)u256_to_u64(minutes, &b.billed_min);
+    memcpy(b.job, row->id, sizeof(b.job));
+    memcpy(b.user, row->user, sizeof(b.user));
+    (void)u256_format_dec(b.cost_wei, c->cost);
+    (void)store_bill_put(e->o.store, &b);
+}
+
 bool engine_job_event_apply(struct engine *e,
                             struct live_job *j,
                             enum job_event event,
@@ -90,6 +121,7 @@ bool engine_job_event_apply(struct engine *e,
         (void)store_script_drop(e->o.store, j->row.id);
         (void)store_early_drop(e->o.store, j->row.id);
     }
+    if (to == JOB_DONE && from != JOB_DONE) engine_job_close_bill(e, j, from == JOB_REPORTED);
     (void)store_job_put(e->o.store, &j->row);
     (void)store_event_add(e->o.store, j->row.id, job_event_name(event), from, to, detail);
     if (from != to)
@@ -191,6 +223,14 @@ void engine_jobs_pursue(struct engine *e)
             next = j->next;
             pursue(e, j, now);
         }
+}
+
+void engine_jobs_report_now(struct engine *e)
+{
+    for (size_t i = 0; i < JOB_BUCKETS; i++)
+        for (struct live_job *j = e->jobs[i]; j; j = j->next)
+            if (j->retry_at_ms && fsm_intent(j->row.state) == INTENT_REPORT)
+                j->retry_at_ms = clock_mono_ms();
 }
 
 long long engine_jobs_next_ms(const struct engine *e)

@@ -103,7 +103,8 @@ static void set_end(struct job *row, const struct news *n)
 static void ended(struct engine *e, struct live_job *j, const struct news *n, const char *who)
 {
     char detail[160];
-    if (engine_job_in_slurm(j)) set_end(&j->row, n);
+    if (engine_job_in_slurm(j) || j->row.state == JOB_CANCELLING)
+        set_end(&j->row, n); // for its bill
     (void)store_early_drop(e->o.store, j->row.id);
     (void)snprintf(detail,
                    sizeof(detail),

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/engine/bill.h"
 #include "agent/engine/engine_private.h"
 #include "agent/util/clock.h"
 #include "agent/util/hex.h"
@@ -18,7 +19,6 @@ enum {
     EMPTY_PAUSE_MS = 10 * 1000,   // after one that found nothing: stale entries count as length
     VERDICT_RETRY_MS = 30 * 1000, // after a report that it does not allow now
     STALE_RETRY_MS = 1000,        // after a receipt of a block that is gone
-    BILLING_SLACK_MIN = 15,       // billDurationDeltaMinute (protocol.md C.5)
 };
 
 struct live_tx *engine_tx_find(struct engine *e, uint64_t id)
@@ -104,6 +104,12 @@ static bool set_call(struct tx *row, const struct buf *call)
     return fits;
 }
 
+bool engine_outbox_register(struct engine *e, struct buf *call)
+{
+    struct tx row = {.kind = TX_REGISTER, .key = "register"};
+    return set_call(&row, call) && engine_tx_want(e, &row, true) == 0;
+}
+
 /* ---- claims ---- */
 
 /* The three queues of the contract; each claim takes the next entry of one, whatever it is. */
@@ -166,11 +172,14 @@ static void want_claim(struct engine *e, const struct queue *q, const struct buf
 static void claim(struct engine *e, const struct queue *q)
 {
     if (q->is_work && (!e->slurm_up || !engine_purse_allows_jobs(e))) return;
+    if (!engine_register_lets_claim(e, q->kind)) return;
     if (e->poll.head < e->claimed_block) return;
     if (clock_mono_ms() < e->claims_paused_until_ms[q->kind]) return;
     uint64_t sent = under_way(e, q->kind);
     uint64_t n = min_u64(minus(queue_size(e, q->kind), sent), minus(e->o.claim_batch, sent));
     if (q->kind == TX_CLAIM) n = min_u64(n, minus(e->o.max_jobs, e->job_count + sent));
+    // One by one: each takes the oldest, whatever it is.
+    if (q->kind == TX_CLAIM && n > 0 && e->o.only_if_free) n = sent ? 0 : engine_capacity_grant(e);
 
     char signature[64];
     struct buf call = BUF_INIT(64);
@@ -189,23 +198,6 @@ void engine_outbox_claim(struct engine *e)
 
 /* ---- reports ---- */
 
-/*
- * Whole minutes, rounded up; not above what was paid for, and not above what the contract accepts:
- * it takes the minutes that passed on chain since RUNNING and 15 more, and bills less if more is
- * named.
- */
-static uint64_t minutes_to_bill(const struct engine *e, const struct job *job)
-{
-    uint64_t min = job->duration_s / 60 + (job->duration_s % 60 != 0);
-    if (min > job->limit_min) min = job->limit_min;
-    if (job->running_block_s > 0 && e->poll.head_time_s >= job->running_block_s) {
-        uint64_t most =
-            (uint64_t)(e->poll.head_time_s - job->running_block_s) / 60 + BILLING_SLACK_MIN;
-        if (min > most) min = most;
-    }
-    return min;
-}
-
 /* The key of a report: of this life of the job. */
 static void set_report_key(struct tx *row, const struct job *job)
 {
@@ -223,7 +215,8 @@ static void put_report_call(struct engine *e, struct job *job, enum tx_kind kind
         (void)contract_call_set_status(call, &id, CHAIN_JOB_RUNNING, 0, "", 0);
         break;
     case TX_END:
-        job->billed_min = minutes_to_bill(e, job);
+        job->billed_min = bill_minutes(
+            job->duration_s, job->limit_min, job->running_block_s, engine_chain_now_s(e));
         (void)contract_call_set_status(call,
                                        &id,
                                        (enum chain_job_status)job->end_status,
@@ -406,6 +399,10 @@ static void refused(
                   tx_kind_name(tx.kind),
                   tx_state_name(state),
                   revert);
+    if (tx.kind == TX_REGISTER) {
+        engine_register_done(e, revert);
+        return;
+    }
     if (is_claim(tx.kind)) {
         claim_refused(e, tx.kind, name, revert);
         return;
@@ -448,6 +445,7 @@ void engine_on_tx_mined(struct engine *e, struct mail *m)
     for (size_t i = 0; i < tm->event_count; i++)
         engine_chain_event(e, &tm->events[i]);
     engine_tx_close(e, t, TX_MINED, "");
+    if (tx.kind == TX_REGISTER) engine_register_done(e, NULL);
     struct live_job *j = job_waiting_for(e, &tx);
     if (!j) return;
     if (tx.kind == TX_RUNNING) j->row.running_block_s = tm->block_time_s;

@@ -21,12 +21,14 @@ struct job_task {
     struct mail mail;
     struct engine *e;
     enum job_intent intent;
-    struct job job;    // as it was when the task began; the result's fields are written here
-    struct buf script; // in for SUBMIT, out for FETCH
-    bool adopted;      // it was in Slurm already
-    bool inherited;    // LOOK: an earlier life of ours may have submitted this claim
-    bool never_sent;   // SUBMIT: no submission of this claim can be in Slurm
-    bool may_submit;   // SUBMIT: false while only a look-up is allowed
+    struct job job;         // as it was when the task began; the result's fields are written here
+    struct buf script;      // in for SUBMIT, out for FETCH
+    bool adopted;           // it was in Slurm already
+    bool inherited;         // LOOK: an earlier life of ours may have submitted this claim
+    bool never_sent;        // SUBMIT: no submission of this claim can be in Slurm
+    bool may_submit;        // SUBMIT: false while only a look-up is allowed
+    bool never_fits;        // SUBMIT: the partition is too small for it
+    struct chain_bill bill; // CONFIRM, CANCEL
     enum job_event event;
     bool slurm_asked; // Slurm was asked, and error.code says how it went
     struct error error;
@@ -206,7 +208,8 @@ static void submit(struct job_task *t)
     }
     t->error = (struct error){0};
     fault_point(FAULT_SUBMIT_BEFORE);
-    rc = send_job(t);
+    rc = t->never_fits ? error_set(&t->error, ERR_REFUSED, "the cluster is too small for this job")
+                       : send_job(t);
     fault_point(FAULT_SUBMIT_AFTER);
     t->event = rc >= 0                                 ? EV_SUBMITTED
                : err_class_of(rc) == ERR_CLASS_UNKNOWN ? EV_SUBMIT_UNKNOWN
@@ -233,9 +236,27 @@ static int is_alive(struct job_task *t)
            slurm_phase_of(job.state) != SLURM_PHASE_ENDED;
 }
 
+/* What the contract has of the job; also in t->bill, if the job is ours there. */
+static int ask_contract(struct job_task *t, struct chain_job *job)
+{
+    struct eth_hash id;
+    (void)hex_decode(id.b, sizeof(id.b), t->job.id);
+    int rc = chain_job_get(t->e->chain, &id, job, &t->error);
+    bool ours = rc == 0 && memcmp(job->provider.b, t->e->o.chain.provider.b, 20) == 0;
+    if (ours)
+        t->bill = (struct chain_bill){.known = true,
+                                      .status = job->status,
+                                      .start_s = job->start_s,
+                                      .end_s = job->end_s,
+                                      .cost = job->final_cost,
+                                      .price_per_min = job->price_per_min};
+    return rc;
+}
+
 static void cancel(struct job_task *t)
 {
     struct slurm_backend *b = t->e->o.slurm;
+    struct chain_job on_chain;
     int rc = 0;
     if (!t->job.slurm_id) {
         if (t->job.user[0]) rc = adopt(t);
@@ -251,6 +272,9 @@ static void cancel(struct job_task *t)
             b, t->job.slurm_id, t->job.user, clock_mono_ms() + t->e->o.slurm_timeout_ms, &t->error);
     fault_point(FAULT_CANCEL_AFTER);
     t->event = rc < 0 ? EV_RETRY : EV_CANCELLED;
+    // Nothing is reported of a job that was taken away: this is the last time to ask.
+    if (rc >= 0 && t->job.state == JOB_CANCELLING && ask_contract(t, &on_chain) < 0)
+        t->error = (struct error){0};
 }
 
 /* The limit is absolute: telling it twice changes nothing. */
@@ -275,18 +299,15 @@ static void extend(struct job_task *t)
 static void confirm(struct job_task *t)
 {
     struct chain_job on_chain;
-    struct eth_hash id;
-    (void)hex_decode(id.b, sizeof(id.b), t->job.id);
     fault_point(FAULT_CONFIRM_BEFORE);
-    int rc = chain_job_get(t->e->chain, &id, &on_chain, &t->error);
+    int rc = ask_contract(t, &on_chain);
     fault_point(FAULT_CONFIRM_AFTER);
     if (rc < 0 && rc != ERR_NOTFOUND) {
         t->event = EV_RETRY;
         return;
     }
-    bool ours = rc == 0 && memcmp(on_chain.provider.b, t->e->o.chain.provider.b, 20) == 0;
-    bool hot =
-        ours && (on_chain.status == CHAIN_JOB_SCHEDULED || on_chain.status == CHAIN_JOB_RUNNING);
+    bool hot = t->bill.known &&
+               (on_chain.status == CHAIN_JOB_SCHEDULED || on_chain.status == CHAIN_JOB_RUNNING);
     if (hot) {
         (void)error_set(&t->error,
                         ERR_BUSY,
@@ -369,6 +390,7 @@ void engine_task_start(struct engine *e, struct live_job *j, enum job_intent int
     t->never_sent = !j->unknown_since_ms;
     t->may_submit =
         !j->unknown_since_ms || clock_mono_ms() - j->unknown_since_ms >= e->o.submit_grace_ms;
+    t->never_fits = intent == INTENT_SUBMIT && engine_capacity_never_fits(e, &j->row);
     if (intent == INTENT_SUBMIT && store_script_get(e->o.store, j->row.id, &t->script) < 0) {
         free_task(t);
         free(a);
@@ -397,6 +419,7 @@ static void merge(struct engine *e, struct live_job *j, struct job_task *t)
         break;
     case EV_CANCELLED:
         row->slurm_id = t->job.slurm_id; // it may have been found just now
+        j->bill = t->bill;
         break;
     case EV_SUBMITTED:
         row->slurm_id = t->job.slurm_id;
@@ -408,6 +431,9 @@ static void merge(struct engine *e, struct live_job *j, struct job_task *t)
         break;
     case EV_EXTENDED:
         row->slurm_limit_min = engine_job_slurm_limit_min(&t->job);
+        break;
+    case EV_CONFIRMED:
+        j->bill = t->bill;
         break;
     case EV_SUBMIT_UNKNOWN:
         j->unknown_since_ms = clock_mono_ms();
@@ -455,7 +481,12 @@ void engine_on_job_task(struct engine *e, struct mail *m)
     j->touched = true;
     // A claim made anew meanwhile: what was found out is about the job's earlier life.
     if (j->row.claim_block != t->job.claim_block) return;
-    if (j->row.state != JOB_DONE) merge(e, j, t);
+    if (j->row.state != JOB_DONE) {
+        merge(e, j, t);
+    } else if (t->event == EV_CANCELLED) { // its end was told meanwhile
+        j->bill = t->bill;
+        engine_job_close_bill(e, j, false);
+    }
     describe(t, detail, sizeof(detail));
     if (t->event == EV_RETRY) {
         engine_job_retry(e,

@@ -69,7 +69,8 @@ enum { // of a node, any number of them
 
 struct slurm_node {
     char name[SLURM_NODE_NAME_MAX];
-    uint64_t cpus, mem_mb, gpus; // as configured, whatever runs there
+    uint64_t cpus, mem_mb, gpus;                // as configured, whatever runs there
+    uint64_t used_cpus, used_mem_mb, used_gpus; // of these, by jobs
     uint32_t flags;
 };
 

@@ -68,7 +68,8 @@ int nodes_add(struct slurm_node **nodes, size_t *count, const struct slurm_node 
     return 0;
 }
 
-/* --- scontrol -o show node: "NodeName=n1 Arch=x86_64 ... Gres=gpu:4 ... State=IDLE+DRAIN ..." ---
+/* --- scontrol -o -d show node: "NodeName=n1 Arch=x86_64 ... Gres=gpu:4 ... State=IDLE+DRAIN ..."
+ * ---
  */
 
 /*
@@ -114,9 +115,21 @@ static uint32_t state_of(const char *text, size_t len)
     return flags;
 }
 
-static int parse_line(const char *line, size_t len, struct slurm_node *node)
+/* The GPUs of a list of generic resources; 0 if the line has no such list. */
+static int gpus_of(const char *line, size_t len, const char *key, uint64_t *gpus)
 {
     char gres[1024];
+    const char *value;
+    size_t n;
+    *gpus = 0;
+    if (!value_of(line, len, key, &value, &n)) return 0;
+    if (n >= sizeof(gres)) return ERR_PROTO;
+    (void)snprintf(gres, sizeof(gres), "%.*s", (int)n, value);
+    return gres_gpus(gres, gpus);
+}
+
+static int parse_line(const char *line, size_t len, struct slurm_node *node)
+{
     const char *value;
     size_t n;
     *node = (struct slurm_node){0};
@@ -127,9 +140,11 @@ static int parse_line(const char *line, size_t len, struct slurm_node *node)
     if (!number_of(line, len, "RealMemory", &node->mem_mb)) return ERR_PROTO;
     if (!value_of(line, len, "State", &value, &n)) return ERR_PROTO;
     node->flags = state_of(value, n);
-    if (!value_of(line, len, "Gres", &value, &n) || n >= sizeof(gres)) return ERR_PROTO;
-    (void)snprintf(gres, sizeof(gres), "%.*s", (int)n, value);
-    return gres_gpus(gres, &node->gpus);
+    (void)number_of(line, len, "CPUAlloc", &node->used_cpus);
+    (void)number_of(line, len, "AllocMem", &node->used_mem_mb);
+    if (!value_of(line, len, "Gres", &value, &n)) return ERR_PROTO;
+    int rc = gpus_of(line, len, "Gres", &node->gpus);
+    return rc < 0 ? rc : gpus_of(line, len, "GresUsed", &node->used_gpus);
 }
 
 int nodes_parse(const char *text,

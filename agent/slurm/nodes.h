@@ -16,7 +16,7 @@ uint32_t nodes_state_flags(const char *word, size_t len);
 bool nodes_list_has(const char *list, size_t len, const char *name);
 
 /*
- * Those nodes of `scontrol -o show node` that are in the partition, in an array to be freed.
+ * Those nodes of `scontrol -o -d show node` that are in the partition, in an array to be freed.
  * ERR_PROTO, ERR_NOTFOUND (none is), ERR_NOMEM.
  */
 int nodes_parse(const char *text,

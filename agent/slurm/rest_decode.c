@@ -450,17 +450,20 @@ static bool has_partition(struct json_object *list, const char *partition)
 
 static int decode_node(const struct json_object *o, struct slurm_node *node, struct error *err)
 {
-    const char *gres;
+    const char *gres, *used = "";
     int rc;
     if ((rc = copy_string(o, "name", node->name, sizeof(node->name), err)) < 0 ||
         (rc = get_set_number(o, "cpus", &node->cpus, err)) < 0 ||
         (rc = get_set_number(o, "real_memory", &node->mem_mb, err)) < 0 ||
+        (rc = get_set_number(o, "alloc_cpus", &node->used_cpus, err)) < 0 ||
+        (rc = get_set_number(o, "alloc_memory", &node->used_mem_mb, err)) < 0 ||
         (rc = jsonx_get_string(o, "gres", &gres, err)) < 0)
         return rc;
     if (!jsonx_find(o, "state")) return error_set(err, ERR_PROTO, "'state' is missing");
     node->flags = flags_of(o, "state") | flags_of(o, "state_flags"); // the latter up to v0.0.38
-    if (gres_gpus(gres, &node->gpus) < 0)
-        return error_set(err, ERR_PROTO, "'gres' is \"%.60s\"", gres);
+    (void)jsonx_as_string(jsonx_find(o, "gres_used"), "gres_used", &used, NULL);
+    if (gres_gpus(gres, &node->gpus) < 0 || gres_gpus(used, &node->used_gpus) < 0)
+        return error_set(err, ERR_PROTO, "'gres' is \"%.60s\", used \"%.60s\"", gres, used);
     return 0;
 }
 

@@ -217,6 +217,7 @@ static int op_nodes(struct slurm_backend *base,
     ssh_args_add(&args, "%s", b->paths[SSH_SCONTROL]);
     ssh_args_add(&args, "--all"); // hidden partitions
     ssh_args_add(&args, "--oneliner");
+    ssh_args_add(&args, "--details"); // GresUsed
     ssh_args_add(&args, "show");
     ssh_args_add(&args, "node");
     struct ssh_command cmd = {SSH_SCONTROL, b->admin_user, NULL, 0, NODES_MAX};

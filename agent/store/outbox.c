@@ -14,6 +14,7 @@ static const char *const kind_names[TX_KIND_COUNT] = {
     [TX_CLAIM_CANCEL] = "claimNextCancellingJob",
     [TX_CLAIM_TOP_UP] = "claimNextTopUpJob",
     [TX_FILL] = "transfer of nothing",
+    [TX_REGISTER] = "register",
 };
 
 static const char *const state_names[TX_STATE_COUNT] = {

@@ -95,6 +95,16 @@ static const char *const migrations[] = {
     "UPDATE jobs SET claim_at = claim_block;"
     "ALTER TABLE outbox ADD COLUMN block_hash BLOB;"
     "CREATE INDEX outbox_mined ON outbox (block) WHERE state IN (2, 3);",
+
+    /* what was billed. No reference to jobs: these rows outlive them. */
+    "CREATE TABLE billing ("
+    " job TEXT NOT NULL, claim_block INTEGER NOT NULL, user TEXT NOT NULL,"
+    " slurm_id INTEGER NOT NULL, limit_min INTEGER NOT NULL,"
+    " start_s INTEGER NOT NULL, end_s INTEGER NOT NULL, duration_s INTEGER NOT NULL,"
+    " suspended_s INTEGER NOT NULL, status INTEGER, minutes INTEGER,"
+    " chain_status INTEGER, chain_start_s INTEGER, chain_end_s INTEGER, billed_min INTEGER,"
+    " cost_wei TEXT, done_ms INTEGER NOT NULL, PRIMARY KEY (job, claim_block)) WITHOUT ROWID;"
+    "CREATE INDEX billing_done ON billing (done_ms);",
 };
 
 enum { SCHEMA_VERSION = sizeof(migrations) / sizeof(migrations[0]) };
@@ -151,9 +161,31 @@ static int migrate(sqlite3 *db, int from, struct error *err)
     return rc;
 }
 
-int store_schema_apply(sqlite3 *db, struct error *err)
+static int read_version(sqlite3 *db, int *version, struct error *err)
 {
     char text[32];
+    int rc = query_text(db, "PRAGMA user_version", text, sizeof(text), err);
+    if (rc < 0) return rc;
+    *version = 0;
+    (void)sscanf(text, "%d", version);
+    return 0;
+}
+
+int store_schema_check(sqlite3 *db, struct error *err)
+{
+    int version, rc = read_version(db, &version, err);
+    if (rc < 0 || version == SCHEMA_VERSION) return rc;
+    return error_set(err,
+                     ERR_UNSUPPORTED,
+                     "store: schema version %d, this program's is %d: start the agent once, or use "
+                     "the newer program",
+                     version,
+                     (int)SCHEMA_VERSION);
+}
+
+int store_schema_apply(sqlite3 *db, struct error *err)
+{
+    int version = 0;
     int rc =
         exec(db,
              "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
@@ -162,10 +194,8 @@ int store_schema_apply(sqlite3 *db, struct error *err)
     if (rc < 0) return rc;
     rc = check_integrity(db, err);
     if (rc < 0) return rc;
-    rc = query_text(db, "PRAGMA user_version", text, sizeof(text), err);
+    rc = read_version(db, &version, err);
     if (rc < 0) return rc;
-    int version = 0;
-    (void)sscanf(text, "%d", &version);
     if (version > SCHEMA_VERSION)
         return error_set(err,
                          ERR_UNSUPPORTED,

@@ -56,6 +56,10 @@ static const char *const sql[STMT_COUNT] = {
     [STMT_EARLY_GET] = "SELECT slurm_id, state, wait_status, restarts, submit_s, start_s, end_s,"
                        " ran_s, flags FROM early_events WHERE job = ? ORDER BY seq",
     [STMT_EARLY_DROP] = "DELETE FROM early_events WHERE job = ?",
+    [STMT_BILL_PUT] = "INSERT OR REPLACE INTO billing VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    [STMT_BILL_END] = "UPDATE billing SET start_s=?, end_s=?, duration_s=?, suspended_s=?"
+                      " WHERE job=? AND claim_block=? AND end_s=0",
+    [STMT_BILLS_SINCE] = "SELECT * FROM billing WHERE done_ms >= ? ORDER BY done_ms, job",
     [STMT_TX_WANT] =
         "INSERT INTO outbox (key, kind, state, job, data, block, reason, created_ms, updated_ms)"
         " VALUES (?1,?2,0,?3,?4,0,'',?5,?5)"
@@ -96,6 +100,7 @@ static const char *const sql[STMT_COUNT] = {
     [STMT_PRUNE_JOBS] = "DELETE FROM jobs WHERE state = 'DONE' AND updated_ms < ?",
     [STMT_PRUNE_EARLY] = "DELETE FROM early_events WHERE at_ms < ? AND job NOT IN"
                          " (SELECT id FROM jobs WHERE state <> 'DONE')",
+    [STMT_PRUNE_BILLS] = "DELETE FROM billing WHERE done_ms < ?",
 };
 
 int store_fail(struct store *s, int sqlite_rc, const char *what)
@@ -164,23 +169,28 @@ static int prepare_all(struct store *s, struct error *err)
     return 0;
 }
 
-static int open_database(struct store *s, const char *dir, struct error *err)
+static int
+open_file(struct store *s, const char *dir, int flags, char path[PATH_MAX], struct error *err)
 {
-    char path[PATH_MAX];
-    if (snprintf(path, sizeof(path), "%s/agent.db", dir) >= (int)sizeof(path))
+    if (snprintf(path, PATH_MAX, "%s/agent.db", dir) >= PATH_MAX)
         return error_set(err, ERR_LIMIT, "%s: path too long", dir);
     mode_t old = umask(0077); // SQLite gives -wal and -shm the database's mode
-    int rc = sqlite3_open_v2(path,
-                             &s->db,
-                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
-                                 SQLITE_OPEN_NOFOLLOW,
-                             NULL);
+    int rc =
+        sqlite3_open_v2(path, &s->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, NULL);
     (void)umask(old);
     if (rc != SQLITE_OK)
         return error_set(
             err, ERR_IO, "%s: %s", path, s->db ? sqlite3_errmsg(s->db) : "out of memory");
     (void)sqlite3_extended_result_codes(s->db, 0);
     (void)sqlite3_busy_timeout(s->db, BUSY_TIMEOUT_MS);
+    return 0;
+}
+
+static int open_database(struct store *s, const char *dir, struct error *err)
+{
+    char path[PATH_MAX];
+    int rc = open_file(s, dir, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, path, err);
+    if (rc < 0) return rc;
     rc = store_schema_apply(s->db, err);
     if (rc < 0) return error_prefix(err, "%s", path);
     return prepare_all(s, err);
@@ -195,6 +205,22 @@ struct store *store_open(const char *dir, struct error *err)
     }
     s->lock_fd = store_lock(dir, err);
     if (s->lock_fd < 0 || open_database(s, dir, err) < 0) return store_close(s);
+    return s;
+}
+
+struct store *store_open_readonly(const char *dir, struct error *err)
+{
+    char path[PATH_MAX];
+    struct store *s = calloc(1, sizeof(*s));
+    if (!s) {
+        (void)error_set(err, ERR_NOMEM, "store: out of memory");
+        return NULL;
+    }
+    s->lock_fd = -1;
+    if (open_file(s, dir, SQLITE_OPEN_READONLY, path, err) < 0) return store_close(s);
+    int rc = store_schema_check(s->db, err);
+    if (rc < 0) (void)error_prefix(err, "%s", path);
+    if (rc < 0 || prepare_all(s, err) < 0) return store_close(s);
     return s;
 }
 

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/store/bill.h"
 #include "agent/store/job.h"
 #include "agent/store/news.h"
 #include "agent/store/tx.h"
@@ -33,6 +34,12 @@ struct store_block {
  * found damage. ERR_UNSUPPORTED: the schema is newer than this program.
  */
 struct store *store_open(const char *dir, struct error *err);
+/*
+ * Open the store to read, also while an agent runs: no lock, and nothing is changed. ERR_NOTFOUND
+ * if there is none, ERR_UNSUPPORTED if its schema is not this program's.
+ */
+struct store *store_open_readonly(const char *dir, struct error *err);
+
 struct store *store_close(struct store *s); // NULL allowed; returns NULL
 
 int store_begin(struct store *s);
@@ -66,6 +73,20 @@ int store_claims_undo(struct store *s, uint64_t above);
 int store_script_put(struct store *s, const char *job, const void *body, size_t len);
 int store_script_get(struct store *s, const char *job, struct buf *body); // ERR_NOTFOUND, ERR_LIMIT
 int store_script_drop(struct store *s, const char *job);
+
+/* Billing. put replaces the row of that claim, and says when it was done. */
+int store_bill_put(struct store *s, const struct bill *bill);
+
+/* Slurm's measure of a job that was done before Slurm told of its end; nothing if it is known. */
+int store_bill_end(struct store *s, const struct bill *bill);
+
+/* Call `fn` for each that was done at `since_ms` or later, in that order. */
+int store_bills_since(struct store *s,
+                      int64_t since_ms,
+                      void (*fn)(void *ctx, const struct bill *bill),
+                      void *ctx);
+
+int store_bills_prune(struct store *s, int64_t before_ms); // by when they were done
 
 /*
  * News that cannot be taken yet: of a job whose Slurm id is not known, or that is not in the store

@@ -26,6 +26,9 @@ enum store_stmt {
     STMT_EARLY_TRIM_UNKNOWN,
     STMT_EARLY_GET,
     STMT_EARLY_DROP,
+    STMT_BILL_PUT,
+    STMT_BILL_END,
+    STMT_BILLS_SINCE,
     STMT_TX_WANT,
     STMT_TX_FIND,
     STMT_TX_UPDATE,
@@ -50,6 +53,7 @@ enum store_stmt {
     STMT_PRUNE_SCRIPTS,
     STMT_PRUNE_JOBS,
     STMT_PRUNE_EARLY,
+    STMT_PRUNE_BILLS,
     STMT_COUNT,
 };
 
@@ -67,6 +71,9 @@ int store_lock(const char *dir, struct error *err);
 
 /* Bring an open database to this program's schema; checks its integrity first. */
 int store_schema_apply(sqlite3 *db, struct error *err);
+
+/* Is the schema of an open database, which is not changed, this program's? ERR_UNSUPPORTED. */
+int store_schema_check(sqlite3 *db, struct error *err);
 
 /* Remember the first error of the transaction, with SQLite's text. Returns it. */
 int store_fail(struct store *s, int sqlite_rc, const char *what);

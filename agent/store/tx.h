@@ -19,6 +19,7 @@ enum tx_kind {
     TX_CLAIM_CANCEL, // claimNextCancellingJob
     TX_CLAIM_TOP_UP, // claimNextTopUpJob
     TX_FILL,         // nothing, sent to ourselves: a nonce that others of ours wait for
+    TX_REGISTER,     // register, to the ProviderManager; belongs to no job
     TX_KIND_COUNT,
 };
 
@@ -35,9 +36,13 @@ const char *tx_kind_name(enum tx_kind kind);
 const char *tx_state_name(enum tx_state state);
 
 enum {
-    TX_DATA_MAX = 4096, // our longest call is a status with its error text, under 1 KiB
-    TX_KEY_MAX = 128,   // a word, a job id, a number
-    TX_WEI_TEXT = 79,   // decimal, below 2^256
+    /*
+     * A status with its error text is under 1 KiB; a registration takes 96 bytes a node and some
+     * 250 a label: 300 nodes. More would cost 5 million gas, which not every block has room for.
+     */
+    TX_DATA_MAX = 32 * 1024,
+    TX_KEY_MAX = 128, // a word, a job id, a number
+    TX_WEI_TEXT = 79, // decimal, below 2^256
 };
 
 struct tx {
@@ -45,7 +50,7 @@ struct tx {
     char key[TX_KEY_MAX]; // what is to be done once; no two rows have the same
     enum tx_kind kind;
     enum tx_state state;
-    char job[JOB_ID_TEXT]; // "" for a claim
+    char job[JOB_ID_TEXT]; // "" if it belongs to none
     uint8_t data[TX_DATA_MAX];
     size_t data_len;
     uint64_t block; // MINED, REVERTED: in which

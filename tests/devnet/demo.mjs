@@ -2,7 +2,7 @@
 // The demo's story, a line a step; ./demo prepares and calls it, under tests/devnet/enter.
 // Exits with 0 only if everything that it tells at the end is as it should be.
 import { writeFileSync } from 'node:fs';
-import { CREDIT, Grid, PRICES, STATUS, sleep } from './grid.mjs';
+import { CREDIT, Grid, PRICES, STATUS, sleep, waitFor } from './grid.mjs';
 
 const SCRIPT = `#!/bin/sh
 echo "Hello from $(id -un)"
@@ -147,12 +147,27 @@ function summary(grid, order, result, output) {
 
 const outputOf = (grid, id) => grid.outputOf(id).catch(() => '');
 
+/** The agent registers by itself; the operator approves what he is asked to. */
+async function join(grid) {
+    const { chain } = grid;
+    const self = [chain.addressOf('provider')];
+    const asks = () => chain.read('ProviderManager', 'isWaitingForApproval', self);
+    await waitFor('the agent does not register', asks, 20000);
+    const asked = await chain.read('ProviderManager', 'getWaitingForApprovalProvider', self);
+    const { nodes, cpusPerNode, gpusPerNode } = asked.providerHardware;
+    const sum = (list) => list.reduce((a, b) => a + b, 0n);
+    step('agent', `registers ${nodes} node, ${sum(cpusPerNode)} CPUs, ${sum(gpusPerNode)} GPUs`);
+    await chain.approveProvider();
+    step('operator', `approves the provider ${short(self[0])}`);
+}
+
 async function runDemo(grid) {
     await grid.start({ onStep: (text) => step('grid', text) });
     const [cpu, gpu] = [PRICES.cpuPricePerMin, PRICES.gpuPricePerMin].map(credits);
     step('grid', `prices: ${cpu} credits a CPU and minute, ${gpu} a GPU and minute`);
     await grid.startAgent();
     step('agent', `deepsquare-agent listens at 127.0.0.1:${grid.ports.agent}`);
+    await join(grid);
     const order = { customer: 'alice', ntasks: 2, cpusPerTask: 2, memPerCpu: 100, script: SCRIPT };
     const result = await request(grid, order);
     const output = await outputOf(grid, result.id);
@@ -188,7 +203,7 @@ async function submit(dir, text) {
 async function main() {
     const [mode, text] = process.argv.slice(2);
     if (mode === '--submit') return submit(process.env.DEVNET_DIR, text);
-    const grid = new Grid();
+    const grid = new Grid({ join: false });
     let good = false;
     try {
         good = await runDemo(grid);

@@ -63,7 +63,9 @@ const DEFAULTS = {
     api: 'both', // generations of the customer API: both, sbatch, customer
     tls: true, // of the customer API
     customerCredits: 10000n, // that each customer has
-    join: true, // register and approve the provider
+    // Register and approve the provider, as the agent would register it: so no agent has to.
+    // false: the agent registers, and grid.chain.approveProvider() is the operator's part.
+    join: true,
     slurm: true, // false: chain and customer API only
     slurmrestd: true,
     slurmdbd: false, // accounting: a MariaDB and slurmdbd, some seconds more to start
@@ -490,6 +492,9 @@ export class Grid {
             '--metascheduler.endpoint': this.agentRpcUrl ?? this.rpcUrl, // a proxy's, if a test sets one
             '--metascheduler.smart-contract': this.chain.address.MetaScheduler,
             '--metascheduler.poll-interval': '200ms',
+            '--metascheduler.cpu-price-per-min': String(PRICES.cpuPricePerMin),
+            '--metascheduler.gpu-price-per-min': String(PRICES.gpuPricePerMin),
+            '--metascheduler.mem-price-per-min': String(PRICES.memPricePerMin),
             '--eth.private-key-file': this.path('agent', 'eth.key'),
             '--customer.endpoint': `127.0.0.1:${this.ports.customerApi}`,
             '--customer.tls': String(this.options.tls),

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/chain/contract.h"
+#include "agent/chain/provider.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -73,10 +74,26 @@ static void as_answer(const uint8_t *data, size_t size)
     check_verdict(contract_decode_u64(data, size, &number, &err), &err);
 }
 
+static void as_provider(const uint8_t *data, size_t size)
+{
+    struct chain_provider p = {0}, none = {0};
+    struct buf text = BUF_INIT(64 * 1024);
+    struct error err = {0};
+    int rc = provider_decode(data, size, &p, &err);
+    check_verdict(rc, &err);
+    require(rc == 0 || (!p.nodes && !p.labels));
+    require(provider_compare(&p, &p, "; ", NULL) == 0);
+    (void)provider_compare(&none, &p, "; ", &text);
+    provider_describe(&p, "; ", &text);
+    check_line(buf_str(&text), text.len + 1);
+    buf_free(&text);
+    provider_free(&p);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0) return 0;
-    unsigned int as = data[0] % 7U;
+    unsigned int as = data[0] % 8U;
     data++;
     size--;
     if (as == 0)
@@ -85,6 +102,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         as_event(as, data, size);
     else if (as == 5)
         as_revert(data, size);
+    else if (as == 7)
+        as_provider(data, size);
     else
         as_answer(data, size);
     return 0;

@@ -174,10 +174,14 @@ static void nodes(struct slurm_backend *b, char **w)
     (void)snprintf(text, sizeof(text), "%zu", n);
     say(rc, &err, text);
     for (size_t i = 0; rc == 0 && i < n; i++)
-        (void)printf("  %s cpus=%" PRIu64 " mem=%" PRIu64 " gpus=%" PRIu64 " flags=%u\n",
+        (void)printf("  %s cpus=%" PRIu64 "/%" PRIu64 " mem=%" PRIu64 "/%" PRIu64 " gpus=%" PRIu64
+                     "/%" PRIu64 " flags=%u\n",
                      list[i].name,
+                     list[i].used_cpus,
                      list[i].cpus,
+                     list[i].used_mem_mb,
                      list[i].mem_mb,
+                     list[i].used_gpus,
                      list[i].gpus,
                      list[i].flags);
     free(list);

@@ -36,10 +36,11 @@ const AGENT_ENV = Object.fromEntries(
 );
 
 /**
- * Runs the tests one after the other on one grid; the agent runs at the start of each. prepare(grid):
- * what else there is to start, before the first.
+/**
+ * Runs the tests one after the other on one grid; the agent runs, with args, at the start of each.
+ * prepare(grid): what else there is to do, before it is first started.
  */
-export async function runTests(options = {}, prepare = async () => {}) {
+export async function runTests(options = {}, prepare = async () => {}, args = []) {
     const grid = newGrid(options);
     let failed = 0;
     test('the log has no word of a sanitizer, a crash or a forbidden event', checkLog);
@@ -50,7 +51,7 @@ export async function runTests(options = {}, prepare = async () => {}) {
         for (const [i, { name, fn }] of tests.entries()) {
             const began = Date.now();
             try {
-                if (!grid.agent.alive) await startAgent(grid);
+                if (!grid.agent.alive) await startAgent(grid, args);
                 await fn(grid);
                 console.log(`ok ${i + 1} - ${name} (${Date.now() - began} ms)`);
             } catch (error) {
@@ -76,6 +77,7 @@ async function checkLog(grid) {
     assert.ok(log.includes('msg="stopping"'), 'the log is not what it was taken for');
     const bad = log.split('\n').filter((line) => /Sanitizer|runtime error:|is not allowed in state|Assertion|stack smashing/.test(line));
     assert.deepEqual(bad, []);
+    if (grid.options.join) assert.doesNotMatch(log, /registration: registering/, 'the grid registers another provider than the agent would');
 }
 
 /** Minutes that the contract billed, from what it took. */

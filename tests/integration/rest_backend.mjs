@@ -74,7 +74,7 @@ test('both ways say the same of jobs and nodes', async (grid) => {
     assert.deepEqual(over.rest.codes, ['OK', 'NOTFOUND', 'NOTFOUND', 'OK', 'OK', 'OK', 'OK', 'OK', 'EXISTS', 'NOTFOUND', 'OK', 'OK', 'NOTFOUND']);
     const facts = ({ lines }) => lines.map((line) => (/^(OK|  )/.test(line) ? line : line.split(' ')[0]));
     assert.deepEqual(facts(over.rest), facts(over.ssh));
-    assert.match(over.rest.lines.at(-2), /^ {2}n1 cpus=64 mem=20000 gpus=4 flags=0$/);
+    assert.match(over.rest.lines.at(-2), /^ {2}n1 cpus=0\/64 mem=0\/20000 gpus=0\/4 flags=0$/);
 });
 
 test('time limits are raised, and running jobs cancelled', async (grid) => {

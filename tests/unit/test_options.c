@@ -127,6 +127,10 @@ static void run_required(struct run *r, int but)
         if (but != OPTION_slurm_rest_jwt_key_file && but != OPTION_slurm_rest_token_file)
             run_arg(r, "--slurm.rest.jwt-key-file=%s", path_in("file0"));
     }
+    if (but == OPTION_res_nodes) {
+        run_arg(r, "--res.cpus=8");
+        run_arg(r, "--res.mem=8");
+    }
     if (but == OPTION_tls) {
         run_arg(r, "--tls.key-file=%s", path_in("file0"));
         run_arg(r, "--tls.cert-file=%s", path_in("file0"));
@@ -753,8 +757,7 @@ static void labels_add_up_within_a_level(void **state)
     assert_string_equal(r.o.metascheduler_label.items[0], "f=1");
     assert_string_equal(r.o.metascheduler_label.items[1], "g=2");
     assert_null(r.o.metascheduler_label.items[2]);
-    assert_int_equal(r.o.warnings.count, 1);
-    assert_non_null(strstr(r.o.warnings.items[0], "makes no use of it"));
+    assert_int_equal(r.o.warnings.count, 0);
     run_end(&r);
 
     run_begin(&r);
@@ -771,6 +774,88 @@ static void labels_add_up_within_a_level(void **state)
 
     load_with(&r, "--label=a=1", "--metascheduler.label=a=2");
     assert_usage(&r, "--metascheduler.label: bad value \"a=2\"");
+    run_end(&r);
+}
+
+static void what_is_not_used_is_told(void **state)
+{
+    struct run r;
+    load_with(&r, "--slurm.info=/opt/sinfo", NULL);
+    assert_runs(&r);
+    assert_int_equal(r.o.warnings.count, 1);
+    assert_non_null(strstr(r.o.warnings.items[0], "--slurm.info: accepted, but"));
+    run_end(&r);
+}
+
+/* What the contract would refuse, or choke on, is found out before anything is sent. */
+static void registration_is_checked(void **state)
+{
+    static const struct {
+        const char *a, *b, *complaint;
+    } bad[] = {
+        {"--metascheduler.cpu-price-per-min=0", "--metascheduler.mem-price-per-min=00", "both 0"},
+        {"--res.nodes=2", "--res.cpus=8", "--res.nodes needs --res.cpus and --res.mem"},
+        {"--res.nodes=2", "--res.mem=8", "--res.nodes needs --res.cpus and --res.mem"},
+        {"--label=a_b=1", "--label=A.B=2,a-b=3", "there is a label \"a-b\" already"},
+        {"--label=a=!", NULL, "nothing is left of its value"},
+        {"--label=___=x", NULL, "nothing is left of its key"},
+    };
+    struct run r;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        load_with(&r, bad[i].a, bad[i].b);
+        assert_usage(&r, bad[i].complaint);
+        run_end(&r);
+    }
+    load_with(&r, "--metascheduler.cpu-price-per-min=0", NULL); // memory has a price
+    assert_runs(&r);
+    assert_int_equal(r.o.warnings.count, 0);
+    run_end(&r);
+    load_with(&r, "--metascheduler.gpu-price-per-min=0", NULL);
+    assert_runs(&r);
+    assert_int_equal(r.o.warnings.count, 1);
+    assert_non_null(strstr(r.o.warnings.items[0], "GPUs are given for nothing"));
+    run_end(&r);
+    load_with(&r, "--res.cpus=8", NULL);
+    assert_runs(&r);
+    run_end(&r);
+}
+
+/* A word before the flags. */
+static void commands(void **state)
+{
+    struct run r;
+    run_begin(&r);
+    run_arg(&r, "register");
+    run_required(&r, -1);
+    run_arg(&r, "--dry-run");
+    run_load(&r);
+    assert_runs(&r);
+    assert_int_equal(r.o.command, OPTIONS_COMMAND_REGISTER);
+    assert_true(r.o.dry_run);
+    run_end(&r);
+
+    run_begin(&r);
+    run_arg(&r, "billing"); // without anything that the agent needs to run
+    run_arg(&r, "--since=2026-01-31");
+    run_load(&r);
+    assert_runs(&r);
+    assert_int_equal(r.o.command, OPTIONS_COMMAND_BILLING);
+    assert_string_equal(r.o.since, "2026-01-31");
+    run_end(&r);
+
+    load_with(&r, NULL, NULL);
+    assert_runs(&r);
+    assert_int_equal(r.o.command, OPTIONS_COMMAND_RUN);
+    run_end(&r);
+
+    load_with(&r, "--dry-run", NULL);
+    assert_usage(&r, "--dry-run goes with the command register");
+    run_end(&r);
+    load_with(&r, "--since=2026-01-31", NULL);
+    assert_usage(&r, "--since goes with the command billing");
+    run_end(&r);
+    load_with(&r, "register", NULL); // not the first word
+    assert_usage(&r, "unexpected argument \"register\"");
     run_end(&r);
 }
 
@@ -1425,6 +1510,9 @@ int main(void)
         cmocka_unit_test(a_stray_secret_is_not_shown),
         cmocka_unit_test(the_last_of_repeated_flags_counts),
         cmocka_unit_test(labels_add_up_within_a_level),
+        cmocka_unit_test(what_is_not_used_is_told),
+        cmocka_unit_test(registration_is_checked),
+        cmocka_unit_test(commands),
         cmocka_unit_test(the_limits_of_lists_and_numbers),
         cmocka_unit_test(amounts_of_wei),
         cmocka_unit_test(urls_of_all_shapes),

@@ -67,8 +67,9 @@ static void nodes_of_scontrol(void **state)
 {
     static const char text[] =
         "Welcome!\n"
-        "NodeName=n1 Arch=x86_64 CoresPerSocket=1 CPUAlloc=0 CPUEfctv=64 CPUTot=64 CPULoad=0.10 "
-        "Gres=gpu:4(S:0) NodeAddr=127.0.0.1 OS=Linux 6.1 #1 SMP RealMemory=20000 AllocMem=0 "
+        "NodeName=n1 Arch=x86_64 CoresPerSocket=1 CPUAlloc=6 CPUEfctv=64 CPUTot=64 CPULoad=0.10 "
+        "Gres=gpu:4(S:0) GresDrain=N/A GresUsed=gpu:3(IDX:0-2) NodeAddr=127.0.0.1 "
+        "OS=Linux 6.1 #1 SMP RealMemory=20000 AllocMem=120 "
         "State=IDLE ThreadsPerCore=1 Partitions=main,debug BootTime=None\n"
         "NodeName=n2 CPUTot=8 Gres=(null) RealMemory=1000 State=MIXED+DRAIN* Partitions=main "
         "Reason=CPUTot=1 State=IDLE is what he wrote\n"
@@ -85,8 +86,12 @@ static void nodes_of_scontrol(void **state)
     assert_int_equal(nodes[0].cpus, 64);
     assert_int_equal(nodes[0].mem_mb, 20000);
     assert_int_equal(nodes[0].gpus, 4);
+    assert_int_equal(nodes[0].used_cpus, 6);
+    assert_int_equal(nodes[0].used_mem_mb, 120);
+    assert_int_equal(nodes[0].used_gpus, 3);
     assert_int_equal(nodes[0].flags, 0);
     assert_int_equal(nodes[1].cpus, 8);
+    assert_int_equal(nodes[1].used_cpus + nodes[1].used_mem_mb + nodes[1].used_gpus, 0);
     assert_int_equal(nodes[1].flags, SLURM_NODE_DRAIN | SLURM_NODE_NOT_RESPONDING);
     assert_int_equal(nodes[2].flags, SLURM_NODE_POWERED_DOWN);
     free(nodes);

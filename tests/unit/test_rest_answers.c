@@ -340,6 +340,9 @@ static void check_nodes(const struct recording *r)
     assert_int_equal(node.cpus, 64);
     assert_int_equal(node.mem_mb, 20000);
     assert_int_equal(node.gpus, 4);
+    assert_int_equal(node.used_cpus, 4);
+    assert_int_equal(node.used_mem_mb, 40);
+    assert_int_equal(node.used_gpus, 2);
     assert_int_equal(node.flags, SLURM_NODE_NOT_RESPONDING); // it had just been resumed
     assert_int_equal(rest_decode_node(first_of(&a, "nodes"), "mai", &node, &inside, &err), 0);
     assert_false(inside);

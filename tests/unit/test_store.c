@@ -508,6 +508,7 @@ static void test_outbox_of_schema_5(void **state)
     struct tx next = sample_tx("claim/9/0", NULL);
     store_close(must_open());
     run_sql("DROP TABLE outbox; DROP TABLE attempts; ALTER TABLE jobs DROP COLUMN claim_at;"
+            "DROP TABLE billing;"
             "CREATE TABLE outbox ("
             " id INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, state INTEGER NOT NULL,"
             " job TEXT REFERENCES jobs (id) ON DELETE CASCADE, data BLOB NOT NULL, nonce INTEGER,"
@@ -799,10 +800,150 @@ static void test_early_events_grow_old(void **state)
     store_close(s);
 }
 
+static struct bill sample_bill(int n)
+{
+    struct bill b = {
+        .claim_block = 7,
+        .slurm_id = 42,
+        .limit_min = 60,
+        .start_s = 1000,
+        .end_s = 2000,
+        .duration_s = 900,
+        .suspended_s = 100,
+        .reported = true,
+        .status = 5,
+        .minutes = 15,
+        .confirmed = true,
+        .chain_status = 5,
+        .chain_start_s = 1001,
+        .chain_end_s = 2002,
+        .billed_min = 15,
+    };
+    snprintf(b.job, sizeof(b.job), "0x%064x", n);
+    snprintf(b.user, sizeof(b.user), "alice");
+    // 2^256 - 1: money is not cut to what an SQLite integer holds
+    snprintf(b.cost_wei,
+             sizeof(b.cost_wei),
+             "115792089237316195423570985008687907853269984665640564039457584007913129639935");
+    return b;
+}
+
+/* By its members: what lies between them is nobody's. */
+static void check_bill(const struct bill *a, const struct bill *b)
+{
+    assert_string_equal(a->job, b->job);
+    assert_string_equal(a->user, b->user);
+    assert_string_equal(a->cost_wei, b->cost_wei);
+    const uint64_t members[][2] = {
+        {a->claim_block, b->claim_block},
+        {a->slurm_id, b->slurm_id},
+        {a->limit_min, b->limit_min},
+        {(uint64_t)a->start_s, (uint64_t)b->start_s},
+        {(uint64_t)a->end_s, (uint64_t)b->end_s},
+        {a->duration_s, b->duration_s},
+        {a->suspended_s, b->suspended_s},
+        {a->reported, b->reported},
+        {a->status, b->status},
+        {a->minutes, b->minutes},
+        {a->confirmed, b->confirmed},
+        {a->chain_status, b->chain_status},
+        {(uint64_t)a->chain_start_s, (uint64_t)b->chain_start_s},
+        {(uint64_t)a->chain_end_s, (uint64_t)b->chain_end_s},
+        {a->billed_min, b->billed_min},
+    };
+    for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+        if (members[i][0] != members[i][1]) fail_msg("member %zu differs", i);
+}
+
+struct bills {
+    struct bill list[8];
+    size_t count;
+};
+
+static void collect_bill(void *ctx, const struct bill *bill)
+{
+    struct bills *all = ctx;
+    if (all->count < 8) all->list[all->count++] = *bill;
+}
+
+/* Read by another process while the agent's is open, as `deepsquare-agent billing` does. */
+static void test_bills_are_read_beside_the_agent(void **state)
+{
+    struct bill put = sample_bill(1), bare = {.claim_block = 9, .billed_min = UINT64_MAX};
+    snprintf(bare.job, sizeof(bare.job), "%s", put.job); // the same job, claimed again
+    struct bills all = {.count = 0};
+    struct error err = {0};
+    struct store *s = must_open();
+    store_begin(s);
+    assert_int_equal(store_bill_put(s, &put), 0);
+    assert_int_equal(store_bill_put(s, &put), 0); // it is one
+    assert_int_equal(store_bill_put(s, &bare), 0);
+    must_commit(s);
+    store_begin(s); // what is not committed is not read
+    struct bill other = sample_bill(2);
+    assert_int_equal(store_bill_put(s, &other), 0);
+
+    struct store *reader = store_open_readonly(dir, &err);
+    if (!reader) fail_msg("%s", err.text);
+    assert_int_equal(store_bills_since(reader, 0, collect_bill, &all), 0);
+    assert_int_equal(all.count, 2);
+    assert_true(all.list[0].done_ms > 0);
+    put.done_ms = all.list[0].done_ms;
+    check_bill(&all.list[0], &put);
+    check_bill(&all.list[1], &bare);
+    all.count = 0;
+    assert_int_equal(store_bills_since(reader, put.done_ms + 10000, collect_bill, &all), 0);
+    assert_int_equal(all.count, 0);
+    must_commit(s);
+
+    // An end that is told late is taken where there is none.
+    store_begin(s);
+    bare.start_s = 10;
+    bare.end_s = 30;
+    bare.duration_s = 15;
+    bare.suspended_s = 5;
+    put.end_s = 1;
+    assert_int_equal(store_bill_end(s, &bare), 0);
+    assert_int_equal(store_bill_end(s, &put), 0);
+    must_commit(s);
+    assert_int_equal(store_bills_since(reader, 0, collect_bill, &all), 0);
+    assert_int_equal(all.list[0].end_s, 2000);
+    check_bill(&all.list[1], &bare);
+    all.count = 0;
+
+    // It cannot write, and its presence keeps nobody from it.
+    assert_true(store_begin(reader) < 0 || store_bill_put(reader, &other) < 0);
+    store_close(reader);
+    store_begin(s);
+    assert_int_equal(store_bills_prune(s, put.done_ms + 3600000), 0);
+    must_commit(s);
+    assert_int_equal(store_bills_since(s, 0, collect_bill, &all), 0);
+    assert_int_equal(all.count, 0);
+    store_close(s);
+}
+
+static void test_readonly_changes_nothing(void **state)
+{
+    char path[128];
+    sqlite3 *db;
+    struct error err = {0};
+    assert_null(store_open_readonly(dir, &err)); // there is none, and none is made
+    in_dir(path, sizeof(path), "agent.db");
+    assert_int_equal(access(path, F_OK), -1);
+    store_close(must_open());
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 1", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    assert_null(store_open_readonly(dir, &err)); // nor is an older one brought up to date
+    assert_int_equal(err.code, ERR_UNSUPPORTED);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
+        TEST(test_bills_are_read_beside_the_agent),
+        TEST(test_readonly_changes_nothing),
         TEST(test_job_survives),
         TEST(test_rollback_of_a_failed_turn),
         TEST(test_scripts),

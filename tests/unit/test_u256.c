@@ -228,6 +228,37 @@ static void round_trips(void **state)
         assert_int_equal(bytes[i], i + 1);
 }
 
+static void fixed_point(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *number;
+        unsigned int decimals;
+        const char *text;
+    } facts[] = {
+        {"0", 18, "0"},
+        {"1", 18, "0.000000000000000001"},
+        {"950000000000000000", 18, "0.95"},
+        {"1000000000000000000", 18, "1"},
+        {"4040000000000000000", 18, "4.04"},
+        {"100", 0, "100"},
+        {"100", 2, "1"},
+        {"1234", 3, "1.234"},
+        {MAX_DEC,
+         18,
+         "115792089237316195423570985008687907853269984665640564039457"
+         ".584007913129639935"},
+        {MAX_DEC,
+         77,
+         "1.15792089237316195423570985008687907853269984665640564039457"
+         "584007913129639935"},
+    };
+    char text[U256_FIXED_TEXT];
+    for (size_t i = 0; i < sizeof(facts) / sizeof(facts[0]); i++)
+        assert_string_equal(u256_format_fixed(text, parse(facts[i].number), facts[i].decimals),
+                            facts[i].text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +269,7 @@ int main(void)
         cmocka_unit_test(texts),
         cmocka_unit_test(bad_texts),
         cmocka_unit_test(round_trips),
+        cmocka_unit_test(fixed_point),
     };
     return cmocka_run_group_tests_name("u256", tests, NULL, NULL);
 }

@@ -111,6 +111,13 @@ vector VECTOR_JOB abi-encode "$job_type" \
     "($job,6,$customer,$provider,$full_definition,(100,90,10,true),$times,$job,true,\"it failed\",-9)"
 vector VECTOR_JOB_PLAIN abi-encode "$job_type" \
     "($job,0,$customer,$provider,$plain_definition,(100,0,0,false),(1,0,0,0,1,0),$job,false,\"\",0)"
+provider_type="f((address,$hardware,(uint256,uint256,uint256),(string,string)[],bool))"
+vector VECTOR_PROVIDER abi-encode "$provider_type" \
+    "($provider,(2,[0,4],[32,64],[128000,512000]),(8500000000000,$max_u256,0),[(\"region\",\"a-value-that-needs-more-than-one-word\"),(\"os\",\"linux\")],false)"
+vector VECTOR_PROVIDER_ODD abi-encode "$provider_type" \
+    "($provider,(7,[4],[64,32,1],[]),(1,2,3),[(\"os\",\"\")],true)"
+vector VECTOR_PROVIDER_NONE abi-encode "$provider_type" \
+    '(0x0000000000000000000000000000000000000000,(0,[],[],[]),(0,0,0),[],false)'
 
 # Reverts.
 vector VECTOR_REVERT_TRANSITION calldata 'InvalidTransition(uint8,uint8)' 2 5
