@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Only the keeper's thread starts, signals and reaps the forwarder, and it waits for that pid
- * alone, so neither can it hit a reused pid nor take another child's end from Slurm. The others
- * talk to it through `wanted` and an eventfd.
+ * The keeper's thread alone has to do with the forwarder; the others talk to it through `wanted`
+ * and an eventfd.
  *
- * The end pipe, of which the forwarder has the reading end, carries nothing: the forwarder ends
- * when the sending end, which this process alone has, is closed or gone with the process.
+ * The forwarder is not our child: what we start makes a copy of itself in the background and ends.
+ * (From Slurm 23.11 on slurmctld executes itself anew at a reconfigure, and would not know a child
+ * of before, nor reap it.) It is known by two pipes. The log pipe is at its end when it has ended;
+ * the end pipe, whose sending end this process alone has, tells it to end when that is closed, or
+ * gone with the process. No signal is sent: there is no pid that could be another one's by now.
  */
 #include "plugins/common/keeper.h"
 
@@ -26,9 +28,8 @@ enum {
     BACKOFF_MIN_MS = 1000,
     BACKOFF_MAX_MS = 30000,
     STEADY_MS = 60000, // one that ran this long starts the backoff anew
-    GRACE_MS = 1300,   // from EOF and SIGTERM to SIGKILL: the forwarder flushes for 1000
-    REAP_MS = 300,     // from SIGKILL to giving up
-    REAP_STEP_MS = 10,
+    GRACE_MS = 1300,   // that its last words are waited for, before another one is started
+    REAP_MS = 20,      // what we started ends soon: look so often
     LINE_MAX_LEN = 1024,
     /* Lines passed on in one interval: more would let a fault flood slurmctld's log. */
     LINES_MAX = 50,
@@ -38,8 +39,7 @@ enum {
 
 struct keeper {
     keeper_log_fn log;
-    int event_fd;           // something changed in `wanted` or `stopping`
-    int end_read, end_send; // -1 once closed
+    int event_fd; // something changed in `wanted` or `stopping`
 
     pthread_mutex_t lock;
     struct keeper_config wanted;
@@ -47,8 +47,8 @@ struct keeper {
 
     /* The thread's own. */
     struct keeper_config config;
-    pid_t pid; // 0: none
-    int log_fd;
+    pid_t pid;            // of what we started; 0: reaped
+    int log_fd, end_send; // -1: no forwarder runs
     long long started_ms, start_at_ms, backoff_ms;
     char line[LINE_MAX_LEN];
     size_t line_len;
@@ -140,15 +140,37 @@ static int make_pipe(int fds[2])
     return rc;
 }
 
-static int spawn(struct keeper *k, int log_send)
+/* Returns 0 or an errno. */
+static int launch(struct keeper *k)
 {
     const char *args[] = {"--spool", k->config.spool, "--end-fd", "3", NULL};
     _Static_assert(LAUNCH_END_FD == 3, "the argument says so");
-    return launch_forwarder(&k->config.launch, args, log_send, k->end_read, &k->pid);
+    int log[2], end[2];
+    int rc = -make_pipe(log);
+    if (rc != 0) return rc;
+    rc = -make_pipe(end);
+    if (rc == 0) {
+        rc = launch_forwarder(&k->config.launch, args, log[1], end[0], &k->pid);
+        (void)close(end[0]);
+        if (rc != 0) (void)close(end[1]);
+    }
+    (void)close(log[1]);
+    if (rc != 0) {
+        (void)close(log[0]);
+        k->pid = 0;
+        return rc;
+    }
+    k->log_fd = log[0];
+    k->end_send = end[1];
+    return 0;
 }
 
-static void start_later(struct keeper *k)
+static void start_later(struct keeper *k, const char *what)
 {
+    char text[256];
+    (void)snprintf(
+        text, sizeof(text), "%.200s; started again in %lld s", what, k->backoff_ms / 1000);
+    say(k, KEEPER_ERROR, text);
     k->start_at_ms = mono_ms() + k->backoff_ms;
     k->backoff_ms *= 2;
     if (k->backoff_ms > BACKOFF_MAX_MS) k->backoff_ms = BACKOFF_MAX_MS;
@@ -156,28 +178,19 @@ static void start_later(struct keeper *k)
 
 static void start(struct keeper *k)
 {
-    int fds[2];
-    int rc = -make_pipe(fds);
-    if (rc == 0) {
-        rc = spawn(k, fds[1]);
-        (void)close(fds[1]);
-        if (rc == 0) {
-            k->log_fd = fds[0];
-            k->started_ms = mono_ms();
-            return;
-        }
-        (void)close(fds[0]);
-    }
-    k->pid = 0;
     char text[256];
-    (void)snprintf(text,
-                   sizeof(text),
-                   "cannot start %.128s: %s; next try in %lld s",
-                   k->config.launch.program,
-                   strerror(rc),
-                   k->backoff_ms / 1000);
-    say(k, KEEPER_ERROR, text);
-    start_later(k);
+    int rc = launch(k);
+    k->started_ms = mono_ms();
+    if (rc == 0) return;
+    (void)snprintf(
+        text, sizeof(text), "cannot start %.128s: %s", k->config.launch.program, strerror(rc));
+    start_later(k, text);
+}
+
+/* What was started, not the forwarder. ECHILD: someone else reaped it, or SIGCHLD is ignored. */
+static void reap(struct keeper *k)
+{
+    if (k->pid != 0 && waitpid(k->pid, NULL, WNOHANG) != 0) k->pid = 0;
 }
 
 /* ---- Ending. */
@@ -186,63 +199,28 @@ static void forget(struct keeper *k)
 {
     if (k->line_len > 0) flush_line(k);
     if (k->log_fd >= 0) (void)close(k->log_fd);
-    k->log_fd = -1;
-    k->pid = 0;
-}
-
-/* Reap it if it has ended, waiting up to `wait_ms`. */
-static bool reap(struct keeper *k, int wait_ms, int *status)
-{
-    for (;;) {
-        pid_t got = waitpid(k->pid, status, WNOHANG);
-        /* ECHILD: someone else reaped it, or SIGCHLD is ignored. */
-        if (got == k->pid || (got < 0 && errno == ECHILD)) {
-            if (got < 0) *status = 0;
-            return true;
-        }
-        if (wait_ms <= 0) return false;
-        struct timespec step = {.tv_nsec = REAP_STEP_MS * 1000000L};
-        (void)nanosleep(&step, NULL);
-        wait_ms -= REAP_STEP_MS;
-    }
+    if (k->end_send >= 0) (void)close(k->end_send);
+    k->log_fd = k->end_send = -1;
 }
 
 /* Its end of the log pipe closed: it has ended, or is about to. */
 static void on_gone(struct keeper *k)
 {
-    int status = 0;
-    if (!reap(k, REAP_MS, &status)) {
-        (void)kill(k->pid, SIGKILL); // closed its stderr and lives: not one of ours
-        (void)reap(k, REAP_MS, &status);
-    }
     forget(k);
     if (mono_ms() - k->started_ms >= STEADY_MS) k->backoff_ms = BACKOFF_MIN_MS;
-
-    char text[128];
-    if (WIFSIGNALED(status))
-        (void)snprintf(text, sizeof(text), "killed by signal %d", WTERMSIG(status));
-    else
-        (void)snprintf(text, sizeof(text), "exited with status %d", WEXITSTATUS(status));
-    size_t len = strlen(text);
-    (void)snprintf(
-        text + len, sizeof(text) - len, "; started again in %lld s", k->backoff_ms / 1000);
-    say(k, KEEPER_ERROR, text);
-    start_later(k);
+    start_later(k, "ended");
 }
 
+/* The next one may be started in any case: it waits for the lock that this one has. */
 static void end_forwarder(struct keeper *k)
 {
-    if (k->pid == 0) return;
-    int status;
-    (void)kill(k->pid, SIGTERM);
+    if (k->log_fd < 0) return;
+    (void)close(k->end_send);
+    k->end_send = -1;
     long long until = mono_ms() + GRACE_MS;
     for (long long now = mono_ms(); now < until; now = mono_ms()) {
         struct pollfd p = {.fd = k->log_fd, .events = POLLIN};
         if (poll(&p, 1, (int)(until - now)) > 0 && !read_log(k)) break;
-    }
-    if (!reap(k, REAP_STEP_MS * 5, &status)) {
-        (void)kill(k->pid, SIGKILL);
-        (void)reap(k, REAP_MS, &status);
     }
     forget(k);
 }
@@ -252,8 +230,6 @@ static void end_forwarder(struct keeper *k)
 static void destroy(struct keeper *k)
 {
     if (k->event_fd >= 0) (void)close(k->event_fd);
-    if (k->end_read >= 0) (void)close(k->end_read);
-    if (k->end_send >= 0) (void)close(k->end_send);
     pthread_mutex_destroy(&k->lock);
     free(k);
 }
@@ -292,7 +268,8 @@ static bool take_wishes(struct keeper *k)
 
 static int poll_timeout(const struct keeper *k)
 {
-    if (k->pid != 0 || !k->config.launch.endpoint[0]) return -1;
+    if (k->pid != 0) return REAP_MS;
+    if (k->log_fd >= 0 || !k->config.launch.endpoint[0]) return -1;
     long long wait = k->start_at_ms - mono_ms();
     return wait > 0 ? (int)wait : 0;
 }
@@ -301,13 +278,15 @@ static void *run(void *arg)
 {
     struct keeper *k = arg;
     while (take_wishes(k)) {
-        if (k->pid == 0 && k->config.launch.endpoint[0] && mono_ms() >= k->start_at_ms) start(k);
+        if (k->log_fd < 0 && k->config.launch.endpoint[0] && mono_ms() >= k->start_at_ms) start(k);
         struct pollfd p[2] = {{.fd = k->event_fd, .events = POLLIN},
                               {.fd = k->log_fd, .events = POLLIN}};
         (void)poll(p, 2, poll_timeout(k));
-        if (p[1].revents != 0 && k->pid != 0 && !read_log(k)) on_gone(k);
+        reap(k);
+        if (p[1].revents != 0 && !read_log(k)) on_gone(k);
     }
-    end_forwarder(k);
+    forget(k);
+    if (k->pid != 0) (void)waitpid(k->pid, NULL, 0);
     destroy(k);
     return NULL;
 }
@@ -334,16 +313,10 @@ struct keeper *keeper_start(keeper_log_fn log)
     if (!k) return NULL;
     (void)pthread_mutex_init(&k->lock, NULL);
     k->log = log;
-    k->log_fd = k->end_read = k->end_send = -1;
+    k->log_fd = k->end_send = -1;
     k->backoff_ms = BACKOFF_MIN_MS;
-
-    int fds[2] = {-1, -1};
-    int rc = -make_pipe(fds);
-    k->end_read = fds[0];
-    k->end_send = fds[1];
     k->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (rc == 0 && k->event_fd < 0) rc = errno;
-    if (rc == 0) rc = start_thread(k);
+    int rc = k->event_fd < 0 ? errno : start_thread(k);
     if (rc != 0) {
         destroy(k);
         errno = rc;
@@ -373,8 +346,6 @@ void keeper_stop(struct keeper *k)
     if (!k) return;
     pthread_mutex_lock(&k->lock);
     k->stopping = true;
-    (void)close(k->end_send); // EOF
-    k->end_send = -1;
     poke(k);
     pthread_mutex_unlock(&k->lock); // and from here on it is the thread's
 }

@@ -32,9 +32,8 @@ void keeper_configure(struct keeper *k, const struct keeper_config *config);
 
 /*
  * End forwarder and thread. Does not wait for either: slurmctld's end, and the way back from a
- * backup controller, hang on that. The forwarder sees its pipe's end, has a second to flush, and
- * goes; the thread, while this process lives, sees to it that it does, and frees everything.
- * `log` is not called any more.
+ * backup controller, hang on that. The forwarder finds its pipe at its end, has a second to flush,
+ * and goes. `log` is not called any more.
  */
 void keeper_stop(struct keeper *k);
 

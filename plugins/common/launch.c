@@ -6,7 +6,7 @@
 #include <spawn.h>
 #include <unistd.h>
 
-enum { CONFIG_ARGS_MAX = 9 }; // program, endpoint, tls, insecure, ca, host override, NULL
+enum { CONFIG_ARGS_MAX = 11 }; // program, detach, endpoint, tls, insecure, ca, host override, NULL
 
 static void build_args(const struct launch_config *c,
                        const char *const args[],
@@ -14,6 +14,7 @@ static void build_args(const struct launch_config *c,
 {
     int n = 0;
     out[n++] = c->program;
+    out[n++] = "--detach";
     for (int i = 0; i < LAUNCH_ARGS_MAX && args[i]; i++)
         out[n++] = args[i];
     out[n++] = "--endpoint";

@@ -22,9 +22,10 @@ struct launch_config {
  * Start it with the arguments `args` (at most LAUNCH_ARGS_MAX, NULL-terminated) and those that the
  * config stands for: in a session of its own, so that no signal to a group of the plugin's process
  * reaches it, with all signals at their defaults, an environment of its own, and /dev/null as
- * standard input. Output and errors go to log_fd (-1: /dev/null); end_fd (-1: none) becomes
- * LAUNCH_END_FD. Both must be above LAUNCH_END_FD. Other descriptors without close-on-exec the
- * forwarder closes itself. Does not wait for it. Returns 0 and *pid, or an errno.
+ * standard input. What is started ends as soon as it has a copy of itself in the background, which
+ * is nobody's child; *pid is to be reaped. Output and errors go to log_fd (-1: /dev/null); end_fd
+ * (-1: none) becomes LAUNCH_END_FD. Both must be above LAUNCH_END_FD. Other descriptors without
+ * close-on-exec the forwarder closes itself. Does not wait for it. Returns 0 and *pid, or an errno.
  */
 int launch_forwarder(const struct launch_config *config,
                      const char *const args[],

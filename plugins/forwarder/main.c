@@ -43,7 +43,7 @@ struct options {
     const char *spool, *endpoint, *dump;
     struct rpc_tls tls;
     int end_fd;
-    bool once;
+    bool detach, once;
     struct record start; // with `once`: what is known of it
 };
 
@@ -60,6 +60,7 @@ static const char help[] =
     "  --ca FILE             trust these CA certificates (PEM) instead of the system's\n"
     "  --host-override NAME  expect this name in the agent's certificate\n"
     "  --insecure            do not verify the agent's certificate\n"
+    "  --detach              go on in the background\n"
     "  --end-fd N            end when this descriptor is at its end\n"
     "  --once                report one start, trying for 30 s at most\n"
     "  --job-id N            of that job: Slurm's id,\n"
@@ -76,6 +77,7 @@ enum option_id {
     OPT_CA,
     OPT_HOST,
     OPT_INSECURE,
+    OPT_DETACH,
     OPT_END_FD,
     OPT_ONCE,
     OPT_JOB_ID,
@@ -94,6 +96,7 @@ static const struct option long_options[] = {
     {"ca", required_argument, NULL, OPT_CA},
     {"host-override", required_argument, NULL, OPT_HOST},
     {"insecure", no_argument, NULL, OPT_INSECURE},
+    {"detach", no_argument, NULL, OPT_DETACH},
     {"end-fd", required_argument, NULL, OPT_END_FD},
     {"once", no_argument, NULL, OPT_ONCE},
     {"job-id", required_argument, NULL, OPT_JOB_ID},
@@ -147,6 +150,9 @@ static void apply_option(struct options *o, int id, char *argument)
     case OPT_INSECURE:
         o->tls.enabled = o->tls.insecure = true;
         break;
+    case OPT_DETACH:
+        o->detach = true;
+        break;
     case OPT_END_FD:
         o->end_fd = (int)parse_number(argument, INT_MAX);
         break;
@@ -189,6 +195,15 @@ static void parse_options(struct options *o, int argc, char **argv)
     if (o->once && o->start.job_id == 0) usage("--once needs --job-id", "");
     if (!o->once && (!o->spool || !o->spool[0])) usage("--spool is needed", "");
     if (!o->endpoint) usage("--endpoint is needed", "");
+}
+
+/* To be no child of the plugin's process, which may not reap us. Before any thread is started. */
+static void go_on_in_background(void)
+{
+    pid_t pid = fork();
+    if (pid == 0) return;
+    if (pid < 0) log_error("fork: %s", strerror(errno));
+    _exit(pid < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 /* Slurm's daemons do not mark all their descriptors close-on-exec; a lock or a socket must not live
@@ -310,6 +325,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "deepsquare-forwarder: %s\n", err.text);
         return EXIT_FAILURE;
     }
+    if (o.detach) go_on_in_background();
     if (o.once || o.end_fd >= 0) close_others(o.end_fd);
     int rc = run(&o, &err);
     /* Not exit(): calls may be under way on other threads, and all that matters is written. */

@@ -169,7 +169,7 @@ kill_ctld() {
     kill -9 "$ctld_pid"
     wait "$ctld_pid" 2> /dev/null
 }
-forwarder_pid() { pgrep -x -P "$ctld_pid" deepsquare-forw; }
+forwarder_pid() { pgrep -f -- "deepsquare-forwarder .*--spool"; }
 no_forwarder() { ! pgrep -x deepsquare-forw > /dev/null; }
 has_forwarder() { forwarder_pid > /dev/null; }
 

@@ -244,7 +244,7 @@ static void test_how_the_forwarder_is_started(void **state)
     char want[512];
     (void)snprintf(want,
                    sizeof(want),
-                   "--spool %s --end-fd 3 --endpoint 127.0.0.1:1 --tls --ca /etc/ca.pem "
+                   "--detach --spool %s --end-fd 3 --endpoint 127.0.0.1:1 --tls --ca /etc/ca.pem "
                    "--host-override grid\n0\nSigBlk:\t0000000000000000\n/dev/null\n"
                    "0000000\n",
                    host_spool);

@@ -98,7 +98,7 @@ static void test_how_it_is_started(void **state)
     long long before = host_mono_ns();
     assert_int_equal(prolog(options), 0);
     assert_in_range((host_mono_ns() - before) / 1000000, 0, 1500); // it sleeps for 2 s
-    check_output("--once --job-id 4242 --restart-count 3 --start-time 1700000000 "
+    check_output("--detach --once --job-id 4242 --restart-count 3 --start-time 1700000000 "
                  "--endpoint agent.example:3000 --tls --ca /etc/ca.pem --host-override grid\n"
                  "0\nleads a session\n/dev/null /dev/null /dev/null\n");
     assert_int_equal(host_errors, 0);
@@ -111,7 +111,7 @@ static void test_what_slurm_does_not_say(void **state)
     static const char *const options[] = {"endpoint=a:1", NULL};
     setenv("SLURM_JOB_RESTART_COUNT", "--dump /etc/shadow", 1);
     assert_int_equal(prolog(options), 0);
-    check_output("--once --job-id 4242 --restart-count 0 --start-time 0 --endpoint a:1\n"
+    check_output("--detach --once --job-id 4242 --restart-count 0 --start-time 0 --endpoint a:1\n"
                  "0\nleads a session\n/dev/null /dev/null /dev/null\n");
 }
 
