@@ -615,6 +615,41 @@ static void test_left_overs_are_cleaned(void **state)
     assert_string_equal(strrchr(found, '/'), "/not-ours.seg");
 }
 
+/*
+ * The reader may not read, and then not delete, for a while: nothing is lost, nothing handed out
+ * twice. Root has all rights: be nobody.
+ */
+static void test_no_rights_for_the_reader(void **state)
+{
+    struct fixture *f = *state;
+    enum { NOBODY = 65534 };
+    bool root = geteuid() == 0;
+    if (root) {
+        assert_int_equal(chown(f->base, NOBODY, NOBODY), 0);
+        assert_int_equal(seteuid(NOBODY), 0);
+    }
+    assert_int_equal(append(&f->writer, 1), 0);
+    assert_int_equal(append(&f->writer, 2), 0);
+    spool_writer_close(&f->writer);
+    assert_int_equal(chmod(f->dir, 0), 0);
+    restart_reader(f);
+    assert_int_equal(spool_reader_scan(f->reader), -EACCES);
+    assert_int_equal(chmod(f->dir, 0500), 0);
+    assert_int_equal(next_job(f, &(struct spool_pos){0}), 1);
+    struct spool_pos pos;
+    assert_int_equal(next_job(f, &pos), 2);
+    assert_true(spool_reader_done(f->reader, &pos) < 0); // no acknowledgement can be written
+    assert_true(spool_reader_stats(f->reader)->io_errors > 0);
+    assert_int_equal(next_job(f, &pos), 0); // and yet not twice
+    assert_int_equal(chmod(f->dir, 0700), 0);
+    restart_reader(f);
+    assert_int_equal(next_and_done(f), 1);
+    assert_int_equal(next_and_done(f), 2);
+    assert_int_equal(next_and_done(f), 0);
+    assert_int_equal(count_files(f, ""), 0);
+    if (root) assert_int_equal(seteuid(0), 0);
+}
+
 /* A writer is about to lock its new file: the reader, which looks just then, must not be quicker.
  */
 static void test_new_file_of_a_living_writer(void **state)
@@ -664,6 +699,7 @@ int main(void)
         T(test_cap),
         T(test_deleted_under_the_writer),
         T(test_left_overs_are_cleaned),
+        T(test_no_rights_for_the_reader),
         T(test_new_file_of_a_living_writer),
         T(test_no_directory_for_it),
     };
