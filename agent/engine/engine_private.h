@@ -333,8 +333,14 @@ void engine_news_take(struct engine *e, struct live_job *j, const struct news *n
 void engine_news_keep(struct engine *e, const char *job, bool known, const struct news *n);
 void engine_news_replay(struct engine *e, struct live_job *j); // its Slurm id is known now
 
-/* Slurm answered, and knows nothing of the job (any more): an end that was told is the last one. */
-void engine_news_missing(struct engine *e, struct live_job *j);
+/*
+ * Slurm answered, and knows nothing of the job, which it had: an end that was told before is the
+ * last one. True if there was one.
+ */
+bool engine_news_missing(struct engine *e, struct live_job *j);
+
+/* Are they of the Slurm job that was submitted for it? */
+bool engine_news_is_of(const struct job *row, const struct news *n);
 
 /* Log news that name another Slurm job than ours: somebody named his job like a customer's. */
 void engine_news_foreign(struct engine *e, const char *job, uint64_t named, uint64_t ours);

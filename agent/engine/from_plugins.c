@@ -163,14 +163,11 @@ static void take(struct engine *e, struct event_mail *em, struct live_job *j, co
     bool says = ev->has_record || news_of_status(ev, row, &n) == 0;
     bool early = !row || may_be_submitted(row);
     bool earlier_claim = row && row->prev_slurm_id && ev->slurm_id == row->prev_slurm_id;
-    // An earlier job may have had the id: slurmctld begins anew where it has lost its state.
-    bool older = row && ev->submit_s && ev->submit_s < row->submit_s;
-    if (!early && !earlier_claim && (ev->slurm_id != row->slurm_id || older)) {
+    if (!early && !earlier_claim && !engine_news_is_of(row, &n)) {
         engine_news_foreign(e, row->id, ev->slurm_id, row->slurm_id);
         reply(e, em, ERR_DENIED, "the event names another Slurm job than was submitted for it");
         return;
     }
-    if (j && !early && !earlier_claim) j->absent_since_ms = 0; // Slurm speaks of it
     if (says && !earlier_claim && early)
         engine_news_keep(e, ev->job, row != NULL, &n);
     else if (says && !earlier_claim && j)

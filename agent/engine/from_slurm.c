@@ -179,26 +179,8 @@ void engine_slurm_see(struct engine *e, const struct slurm_job *s)
     };
     if (!j) return;
     engine_survey_shown(e, j, s);
-    // While Slurm cleans up after a job it may still queue it again.
-    bool cleaning = s->state & SLURM_FLAG_COMPLETING;
-    if (!cleaning || slurm_phase_of(s->state) != SLURM_PHASE_ENDED)
-        engine_news_take(e, j, &n, "a query");
-}
-
-static bool was_seen(const struct slurm_task *t, uint64_t id)
-{
-    for (size_t i = 0; i < t->found; i++)
-        if (t->jobs[i].id == id) return true;
-    return false;
-}
-
-/* What the query asked for and was told nothing of. */
-static void miss(struct engine *e, const struct slurm_task *t)
-{
-    for (size_t k = 0; k < t->count; k++)
-        for (size_t i = 0; !was_seen(t, t->ids[k]) && i < JOB_BUCKETS; i++)
-            for (struct live_job *j = e->jobs[i]; j; j = j->next)
-                if (j->row.slurm_id == t->ids[k]) engine_news_missing(e, j);
+    // While Slurm cleans up after a job nothing is settled, nor said whether its script was run.
+    if (!(s->state & SLURM_FLAG_COMPLETING)) engine_news_take(e, j, &n, "a query");
 }
 
 void engine_on_slurm_task(struct engine *e, struct mail *m)
@@ -209,7 +191,6 @@ void engine_on_slurm_task(struct engine *e, struct mail *m)
     log_debug("Slurm: asked for %zu jobs, told of %zu", t->count, t->found);
     for (size_t i = 0; t->rc >= 0 && i < t->found; i++)
         engine_slurm_see(e, &t->jobs[i]);
-    if (t->rc >= 0 && t->found < t->count) miss(e, t);
     if (t->rc < 0)
         engine_survey_blind(e);
     else

@@ -17,6 +17,16 @@ static uint64_t bounded_s(uint64_t seconds)
     return seconds < RAN_MAX_S ? seconds : RAN_MAX_S;
 }
 
+/*
+ * Another job may have had the id before: slurmctld begins anew where it has lost its state. (What
+ * is queued again counts as submitted then, and its earlier attempts are of the same job.)
+ */
+bool engine_news_is_of(const struct job *row, const struct news *n)
+{
+    bool earlier = n->submit_s && n->submit_s < row->submit_s;
+    return n->slurm_id == row->slurm_id && !(earlier && n->restarts >= (int64_t)row->restarts);
+}
+
 void engine_news_foreign(struct engine *e, const char *job, uint64_t named, uint64_t ours)
 {
     unsigned int suppressed;
@@ -66,6 +76,7 @@ static void count_attempts(struct engine *e, struct live_job *j, const struct ne
     row->spent_s = bounded_s(n->spent_s ? n->spent_s : seen_s);
     row->restarts = (uint64_t)n->restarts;
     row->start_s = 0;
+    if (n->submit_s > row->submit_s) row->submit_s = n->submit_s;
     j->touched = true; // its time limit is shorter now
     (void)snprintf(detail,
                    sizeof(detail),
@@ -122,6 +133,7 @@ void engine_news_take(struct engine *e, struct live_job *j, const struct news *n
         log_job_debug(j->row.id, "%s tells of an earlier attempt, ignoring it", who);
         return;
     }
+    j->absent_since_ms = 0; // Slurm speaks of it
     if (engine_job_in_slurm(j)) count_attempts(e, j, n);
     switch (slurm_phase_of(n->state)) {
     case SLURM_PHASE_RUNNING:
@@ -158,21 +170,21 @@ void engine_news_replay(struct engine *e, struct live_job *j)
     int n = store_early_get(e->o.store, j->row.id, list, EARLY_PER_JOB_MAX);
     if (n > 0) (void)store_early_drop(e->o.store, j->row.id);
     for (int i = 0; i < n; i++)
-        if (list[i].slurm_id == j->row.slurm_id)
+        if (engine_news_is_of(&j->row, &list[i]))
             engine_news_take(e, j, &list[i], "a plugin, early");
         else
             engine_news_foreign(e, j->row.id, list[i].slurm_id, j->row.slurm_id);
 }
 
-void engine_news_missing(struct engine *e, struct live_job *j)
+bool engine_news_missing(struct engine *e, struct live_job *j)
 {
     struct news list[EARLY_PER_JOB_MAX];
-    if (!engine_job_in_slurm(j)) return;
     int n = store_early_get(e->o.store, j->row.id, list, EARLY_PER_JOB_MAX);
     while (n-- > 0) {
         if (slurm_phase_of(list[n].state) != SLURM_PHASE_ENDED) continue;
         list[n].settled = true;
         engine_news_take(e, j, &list[n], "a plugin, and Slurm has forgotten it");
-        return;
+        return !engine_job_in_slurm(j);
     }
+    return false;
 }

@@ -77,7 +77,9 @@ static void take_up(struct engine *e, const struct probe *p, const struct job *o
                    p->slurm.id,
                    reconcile_chain_name(p->chain));
     engine_slurm_watch(e);
-    if (engine_job_event_apply(e, j, EV_FOUND, detail)) engine_survey_pass_cancel_on(e, j, p);
+    if (!engine_job_event_apply(e, j, EV_FOUND, detail)) return;
+    engine_survey_pass_cancel_on(e, j, p);
+    engine_news_replay(e, j);
 }
 
 static void cancel_stray(struct engine *e, const struct probe *p, const struct job *old)

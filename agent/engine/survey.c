@@ -195,7 +195,8 @@ void engine_survey_missing(struct engine *e, enum slurm_proof proof)
     unsigned int round = e->survey.round;
     for (size_t i = 0; i < JOB_BUCKETS; i++)
         for (struct live_job *j = e->jobs[i]; j; j = j->next)
-            if (engine_job_in_slurm(j) && j->asked == round && j->shown != round)
+            if (engine_job_in_slurm(j) && j->asked == round && j->shown != round &&
+                !engine_news_missing(e, j))
                 note_absence(e, j, proof);
 }
 
@@ -284,7 +285,9 @@ static bool adopt(struct engine *e, struct live_job *j, const struct facts *f)
     (void)store_script_drop(e->o.store, j->row.id);
     (void)snprintf(detail, sizeof(detail), "Slurm has it already: job %" PRIu64, j->row.slurm_id);
     engine_slurm_watch(e);
-    return event(e, j, RECONCILE_ADOPT, detail);
+    bool adopted = event(e, j, RECONCILE_ADOPT, detail);
+    if (adopted) engine_news_replay(e, j);
+    return adopted;
 }
 
 static bool see(struct engine *e, struct live_job *j, const struct facts *f)
@@ -331,9 +334,9 @@ static bool lose(struct engine *e, struct live_job *j, const struct facts *f)
     row->end_status = CHAIN_JOB_PANICKED;
     row->end_report = REPORT_NONE;
     row->exit_code = 0;
-    row->duration_s = row->start_s > 0 && j->running_s > row->start_s
-                          ? (uint64_t)(j->running_s - row->start_s)
-                          : 0;
+    row->duration_s = row->spent_s;
+    if (row->start_s > 0 && j->running_s > row->start_s)
+        row->duration_s += (uint64_t)(j->running_s - row->start_s);
     row->end_s = clock_wall_s();
     j->absent_since_ms = 0;
     return event(e, j, RECONCILE_LOST, row->reason);

@@ -267,6 +267,18 @@ static void test_of_another_slurm_job(void **state)
     assert_int_equal(kept(JOB), 0);
 }
 
+/* slurmctld lost its state, and began its ids again. */
+static void test_of_an_earlier_job_of_that_id(void **state)
+{
+    struct server_job_event old = the_end;
+    have_job(JOB_SUBMITTED)->submit_s = 100;
+    old.submit_s = 99;
+    assert_int_equal(send_event(old, JOB), ERR_DENIED);
+    assert_int_equal(row()->state, JOB_SUBMITTED);
+    assert_int_equal(send_event(the_end, JOB), 0);
+    assert_the_end();
+}
+
 static void test_of_an_earlier_claim(void **state)
 {
     struct server_job_event old = the_end;
@@ -413,6 +425,7 @@ static void test_unsettled_and_queued_again(void **state)
 
     reopen();
     n = seen(SLURM_RUNNING, 1);
+    n.submit_s = 180;
     n.start_s = 300;
     query(&n);
     query(&n);
@@ -420,6 +433,7 @@ static void test_unsettled_and_queued_again(void **state)
     assert_int_equal(row()->spent_s, 70);
     ev = the_end;
     ev.restart_count = 1;
+    ev.submit_s = 180;
     ev.start_s = 300;
     ev.end_s = 360;
     assert_int_equal(send_event(ev, JOB), 0);
@@ -534,6 +548,7 @@ int main(void)
         TEST(test_before_the_job_is_known),
         TEST(test_early_and_of_another_slurm_job),
         TEST(test_of_another_slurm_job),
+        TEST(test_of_an_earlier_job_of_that_id),
         TEST(test_of_an_earlier_claim),
         TEST(test_of_a_job_that_is_done),
         TEST(test_of_a_job_that_was_never_submitted),
