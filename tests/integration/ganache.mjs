@@ -11,21 +11,21 @@ test('jobs of all ends, a refusal, a cancel, more time', async (grid) => {
     const long = { ...small, script: '#!/bin/sh\nsleep 60\n' };
     const cancelled = async () => {
         const id = await grid.requestJob({ ...long, customer: 'bob', amount: 100n * CREDIT });
-        await grid.waitStatus(id, 'RUNNING', 20000);
+        await grid.waitStatus(id, 'RUNNING', 60000);
         await grid.topUpJob(id, 20n * CREDIT, 'bob');
-        await grid.agent.waitLog(new RegExp(`more minutes.*${id}`), 10000);
+        await grid.agent.waitLog(new RegExp(`more minutes.*${id}`), 40000);
         await grid.cancelJob(id, 'bob');
-        await grid.waitStatus(id, 'CANCELLED', 30000);
+        await grid.waitStatus(id, 'CANCELLED', 60000);
         await checkOnce(grid, id);
     };
     const refused = async () => {
         const id = await grid.requestJob({ customer: 'stranger' });
-        await waitFor('the job is not refused', async () => (await grid.events({ name: 'JobRefusedEvent', jobId: id })).length === 1, 20000);
+        await waitFor('the job is not refused', async () => (await grid.events({ name: 'JobRefusedEvent', jobId: id })).length === 1, 60000);
     };
     const [good] = await Promise.all([
-        runJob(grid, { ...small, minutes: 30 }),
-        runJob(grid, { ...small, script: '#!/bin/sh\nexit 3\n' }, { status: 'FAILED', exitCode: 3 }),
-        runJob(grid, { ...small, hash: 'f'.repeat(64) }, { status: 'FAILED', slurmJobs: 0, ran: false }),
+        runJob(grid, { ...small, minutes: 30 }, { timeoutMs: 60000 }),
+        runJob(grid, { ...small, script: '#!/bin/sh\nexit 3\n' }, { status: 'FAILED', exitCode: 3, timeoutMs: 60000 }),
+        runJob(grid, { ...small, hash: 'f'.repeat(64) }, { status: 'FAILED', slurmJobs: 0, ran: false, timeoutMs: 60000 }),
         cancelled(),
         refused(),
     ]);
@@ -34,9 +34,9 @@ test('jobs of all ends, a refusal, a cancel, more time', async (grid) => {
 
 test('the node is restarted', async (grid) => {
     const id = await grid.requestJob({ script: '#!/bin/sh\nsleep 3\nexit 4\n' });
-    await grid.waitStatus(id, 'RUNNING', 20000);
+    await grid.waitStatus(id, 'RUNNING', 40000);
     await grid.anvil.restart();
-    await grid.waitStatus(id, 'FAILED', 30000);
+    await grid.waitStatus(id, 'FAILED', 60000);
     await checkOnce(grid, id);
 });
 

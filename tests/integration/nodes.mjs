@@ -60,12 +60,13 @@ test('the first fails, and the second does all the work within a poll', async (g
 test('one that hangs', async (grid) => {
     await useProxies(grid);
     const from = grid.agent.logSize();
-    const job = runJob(grid, EXIT_5, FAILED);
-    first.delayMs = 60000;
-    const at = Date.now();
-    await left(grid, first, from);
-    assert.ok(Date.now() - at < 4000, `left after ${Date.now() - at} ms`);
-    await job;
+    const isLeft = async () => {
+        first.delayMs = 60000;
+        const at = Date.now();
+        await left(grid, first, from);
+        assert.ok(Date.now() - at < 4000, `left after ${Date.now() - at} ms`);
+    };
+    await Promise.all([isLeft(), runJob(grid, EXIT_5, FAILED)]);
 });
 
 test('HTTP 429: it gets the rest that it asks for, and is used again', async (grid) => {
@@ -113,6 +114,17 @@ test('logs that lack our claim', async (grid) => {
     // The second has them: what came after was read, too.
     const head = await grid.chain.blockNumber();
     await waitFor('the logs are not read', () => second.calls.some(({ method, params }) => method === 'eth_getLogs' && Number(params[0].toBlock) >= head), 5000);
+});
+
+test('receipts of a block that is not in the chain', async (grid) => {
+    await useProxies(grid);
+    const from = grid.agent.logSize();
+    first.on('eth_getTransactionReceipt', async (params, next) => {
+        const receipt = await next();
+        return receipt && { ...receipt, blockHash: `0x${'ab'.repeat(32)}` };
+    });
+    await runJob(grid, EXIT_5, FAILED);
+    await grid.agent.waitLog(new RegExp(`${first.url} is not used for now: its block is not in the chain`), 5000, from);
 });
 
 test('ranges of logs that the node finds too large', async (grid) => {
@@ -189,14 +201,18 @@ for (const [seconds, everyMs] of [[1, 1000], [12, 400]])
     test(`blocks of ${seconds} s`, async (grid) => {
         const stop = await blocksOf(grid, seconds, everyMs);
         try {
-            const long = { script: '#!/bin/sh\nsleep 60\n', memPerCpu: 10, customer: 'bob' };
-            const jobs = [runJob(grid, EXIT_5, FAILED), runJob(grid, { memPerCpu: 10, customer: 'carol' })];
-            const id = await grid.requestJob(long);
-            await grid.waitStatus(id, 'RUNNING', 40000);
-            await grid.cancelJob(id, 'bob');
-            await grid.waitStatus(id, 'CANCELLED', 40000);
-            await checkOnce(grid, id);
-            await Promise.all(jobs);
+            const cancelled = async () => {
+                const id = await grid.requestJob({ script: '#!/bin/sh\nsleep 60\n', memPerCpu: 10, customer: 'bob' });
+                await grid.waitStatus(id, 'RUNNING', 60000);
+                await grid.cancelJob(id, 'bob');
+                await grid.waitStatus(id, 'CANCELLED', 60000);
+                await checkOnce(grid, id);
+            };
+            await Promise.all([
+                runJob(grid, EXIT_5, { ...FAILED, timeoutMs: 60000 }),
+                runJob(grid, { memPerCpu: 10, customer: 'carol' }, { timeoutMs: 60000 }),
+                cancelled(),
+            ]);
         } finally {
             await stop();
         }

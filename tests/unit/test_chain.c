@@ -72,6 +72,7 @@ struct node {
     const char *call_error;        // of eth_call on the JobRepository, and of replays
     const struct node_call *calls; // looked at before the calls below; ends with a NULL selector
     bool hide_claims;              // from eth_getLogs
+    bool lying_receipts;           // of a block that is not in the chain
     bool unlinked;                 // blocks do not have the parent that they should
     uint64_t lag;                  // eth_blockNumber says this much less than the head
     uint64_t logs_span_max;        // blocks per eth_getLogs; 0: any
@@ -260,7 +261,7 @@ static void put_receipt(struct node *n, struct buf *out, const char *hash)
         hash,
         tx->failed ? 0 : 1,
         (unsigned long long)tx->block,
-        hash_of(n, tx->block));
+        n->lying_receipts ? hash_of(n, tx->block + 1) : hash_of(n, tx->block));
     struct node_log log = {tx->block, JOBS, TRANSITION, "0x" WORD1 WORD1 WORD2, false};
     if (!tx->failed) put_log(n, out, &log, 3);
     buf_puts(out, "]}");
@@ -1739,6 +1740,38 @@ static void test_track_late_receipt(void **state)
     assert_int_equal(sends_of(f, 1), 0);
 }
 
+static void test_track_receipt_of_no_block(void **state)
+{
+    struct fixture *f = *state;
+    f->node.lying_receipts = true;
+    start(f);
+    track(f, 1);
+    wait_sends(f, 1, 1);
+    mine(f, 1, false);
+    wait_polls(f, 20);
+    assert_int_equal(seen_count(f, SEEN_MINED), 0);
+    node_lock(f)->lying_receipts = false;
+    node_unlock(f);
+    assert_true(wait_seen(f, SEEN_MINED, 1).receipt.ok);
+}
+
+static void test_track_confirmations(void **state)
+{
+    struct fixture *f = *state;
+    f->options.confirmations = 3;
+    start(f);
+    track(f, 1);
+    wait_sends(f, 1, 1);
+    mine(f, 1, false);
+    node_lock(f)->head++;
+    node_unlock(f);
+    wait_polls(f, 20);
+    assert_int_equal(seen_count(f, SEEN_MINED), 0);
+    node_lock(f)->head++;
+    node_unlock(f);
+    assert_int_equal(wait_seen(f, SEEN_MINED, 1).receipt.block, 11);
+}
+
 static void test_track_reverted(void **state)
 {
     struct fixture *f = *state;
@@ -1984,6 +2017,8 @@ int main(void)
         T(test_track_swallowed),
         T(test_track_receipt_without_the_nonce),
         T(test_track_late_receipt),
+        T(test_track_receipt_of_no_block),
+        T(test_track_confirmations),
         T(test_track_reverted),
         T(test_poll_tells_how_we_stand),
         T(test_standing_get),
