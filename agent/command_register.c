@@ -69,6 +69,10 @@ static void on_reorg(void *ctx, uint64_t fork)
 {
 }
 
+static void on_account(void *ctx, const struct chain_account *account)
+{
+}
+
 /* The first word of the node, whatever it is. */
 static int wait_for_chain(struct look *l, long long deadline_ms, struct error *err)
 {
@@ -93,7 +97,14 @@ static int look_at_chain(const struct options *o,
                          struct error *err)
 {
     static const struct chain_ops ops = {
-        .ready = on_ready, .poll = on_poll, .logs = on_logs, .reorg = on_reorg, .down = on_down};
+        // nothing is sent: no tx_*() is called
+        .ready = on_ready,
+        .poll = on_poll,
+        .logs = on_logs,
+        .reorg = on_reorg,
+        .down = on_down,
+        .account = on_account,
+    };
     const struct chain_options options = {
         .endpoints = o->metascheduler_endpoint.items,
         .endpoint_count = o->metascheduler_endpoint.count,
