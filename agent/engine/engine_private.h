@@ -363,6 +363,9 @@ void engine_slurm_see(struct engine *e, const struct slurm_job *s); // what an a
  */
 bool engine_job_is(const struct job *row, const struct slurm_job *s);
 
+/* From one question to the next: with so many jobs in Slurm, a minute at rest. */
+long long engine_slurm_pause_ms(bool up, size_t jobs, long long query_interval_ms);
+
 /* A Slurm operation told whether slurmctld can be reached. */
 void engine_slurm_seen(struct engine *e, bool up, const char *why);
 

@@ -16,10 +16,10 @@
 #include "agent/util/fault.h"
 
 enum {
-    SLURM_REST_MS = 60 * 1000, // with no jobs, or while it is down: at most one question a minute
-    SLURM_DOWN_MS = 10 * 1000,
-    SLURM_SOON_MS = 500, // so that one query is for all that was told meanwhile
-    QUERY_MAX = 1000,    // job ids in one query: some 8 KiB of command line
+    SLURM_REST_MS = 60 * 1000, // with no jobs
+    SLURM_DOWN_MS = 10 * 1000, // while it is down
+    SLURM_SOON_MS = 500,       // so that one query is for all that was told meanwhile
+    QUERY_MAX = 1000,          // job ids in one query: some 8 KiB of command line
 };
 
 struct slurm_task {
@@ -91,6 +91,11 @@ static size_t count_in_slurm(const struct engine *e)
 long long engine_slurm_next_ms(const struct engine *e)
 {
     return e->slurm_asked || !e->workers ? LLONG_MAX : e->slurm_next_ms;
+}
+
+long long engine_slurm_pause_ms(bool up, size_t jobs, long long query_interval_ms)
+{
+    return !up ? SLURM_DOWN_MS : jobs ? query_interval_ms : SLURM_REST_MS;
 }
 
 static void ask_within(struct engine *e, long long ms)
@@ -195,8 +200,5 @@ void engine_on_slurm_task(struct engine *e, struct mail *m)
         engine_survey_blind(e);
     else
         engine_survey_missing(e, t->proof);
-    ask_within(e,
-               !e->slurm_up        ? SLURM_DOWN_MS
-               : count_in_slurm(e) ? e->o.query_interval_ms
-                                   : SLURM_REST_MS);
+    ask_within(e, engine_slurm_pause_ms(e->slurm_up, count_in_slurm(e), e->o.query_interval_ms));
 }

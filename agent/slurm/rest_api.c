@@ -17,17 +17,17 @@ static const char all_asked[] =
 static const char comma[] = "%2C", again[] = "&step=";
 
 static const struct rest_version versions[] = {
-    // number, gpus_key, no_requeue_key, update_env, state_list, exit_object, db_exit_code, db_query,
-    // db_next_id
-    {45, false, false, false, true,  true,  true,  all_asked, again}, // Slurm 26.05
-    {44, false, false, false, true,  true,  true,  all_asked, again}, // 25.11 and 26.05
-    {43, false, false, false, true,  true,  true,  all_asked, again}, // 25.05 to 26.05
-    {42, false, false, false, true,  true,  true,  all_asked, again}, // 24.11 to 26.05
-    {41, false, false, false, true,  true,  true,  all_asked, again}, // 24.05 to 25.11
-    {40, false, false, false, true,  true,  true,  all_asked, again}, // 23.11 to 25.05
-    {39, false, false, true,  false, false, false, all_told,  comma}, // 23.02 to 24.05
-    {38, true,  true,  false, false, false, false, all_told,  comma}, // 22.05 to 23.11
-    {37, true,  true,  false, false, false, false, all_told,  comma}, // 21.08 to 23.02
+    // number, gpus_key, no_requeue_key, launcher_env, update_env, state_list, exit_object,
+    // db_exit_code, db_query, db_next_id
+    {45, false, false, true,  false, true,  true,  true,  all_asked, again}, // Slurm 26.05
+    {44, false, false, true,  false, true,  true,  true,  all_asked, again}, // 25.11 and 26.05
+    {43, false, false, true,  false, true,  true,  true,  all_asked, again}, // 25.05 to 26.05
+    {42, false, false, true,  false, true,  true,  true,  all_asked, again}, // 24.11 to 26.05
+    {41, false, false, true,  false, true,  true,  true,  all_asked, again}, // 24.05 to 25.11
+    {40, false, false, true,  false, true,  true,  true,  all_asked, again}, // 23.11 to 25.05
+    {39, false, false, false, true,  false, false, false, all_told,  comma}, // 23.02 to 24.05
+    {38, true,  true,  false, false, false, false, false, all_told,  comma}, // 22.05 to 23.11
+    {37, true,  true,  false, false, false, false, false, all_told,  comma}, // 21.08 to 23.02
 };
 // clang-format on
 
@@ -67,12 +67,26 @@ add_text(struct json_object *o, const char *key, bool *failed, const char *fmt, 
     free(text);
 }
 
+/* As sbatch has it from 23.11 on, so that mpirun's srun leaves the tasks to mpirun. */
+static const struct {
+    const char *name, *value;
+} launcher_env[] = {
+    {"HYDRA_BOOTSTRAP", "slurm"},
+    {"HYDRA_LAUNCHER_EXTRA_ARGS", "--external-launcher"},
+    {"I_MPI_HYDRA_BOOTSTRAP", "slurm"},
+    {"I_MPI_HYDRA_BOOTSTRAP_EXEC_EXTRA_ARGS", "--external-launcher"},
+    {"OMPI_MCA_plm_slurm_args", "--external-launcher"},
+    {"PRTE_MCA_plm_slurm_args", "--external-launcher"},
+};
+
 /*
  * What a login gives (agent/slurm/remote.h lets these through), and what sbatch itself adds: srun
  * and programs in the job read it there, and slurmd knows none of it.
  */
-static struct json_object *
-make_environment(const struct slurm_job_spec *s, const struct rest_job_env *env, bool *failed)
+static struct json_object *make_environment(const struct rest_version *v,
+                                            const struct slurm_job_spec *s,
+                                            const struct rest_job_env *env,
+                                            bool *failed)
 {
     struct json_object *o = json_object_new_object();
     const char *shell = env->user->shell;
@@ -88,6 +102,8 @@ make_environment(const struct slurm_job_spec *s, const struct rest_job_env *env,
     add_string(o, "SLURM_SUBMIT_DIR", env->user->home, failed);
     add_string(o, "SLURM_SUBMIT_HOST", env->host, failed);
     add_string(o, "SLURM_UMASK", "0022", failed);
+    for (size_t i = 0; v->launcher_env && i < sizeof(launcher_env) / sizeof(launcher_env[0]); i++)
+        add_string(o, launcher_env[i].name, launcher_env[i].value, failed);
     return o;
 }
 
@@ -113,7 +129,7 @@ static struct json_object *make_job(const struct rest_version *v,
     add_string(job, "current_working_directory", env->user->home, failed);
     add_string(job, "standard_input", "/dev/null", failed);
     add_output(job, s, env->user->home, failed);
-    add(job, "environment", make_environment(s, env, failed), failed);
+    add(job, "environment", make_environment(v, s, env, failed), failed);
     add_u64(job, "tasks", s->ntasks, failed);
     add_u64(job, "cpus_per_task", s->cpus_per_task, failed);
     add_u64(job, "memory_per_cpu", s->mem_per_cpu_mb, failed);

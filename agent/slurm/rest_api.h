@@ -20,6 +20,7 @@ struct rest_version {
     /* Up to v0.0.38 unknown keys are refused, later ones ignore them: never send the other's. */
     bool gpus_key;          // "gpus":"2", else "tres_per_job":"gres:gpu:2"
     bool no_requeue_key;    // "no_requeue":true, else "requeue":false
+    bool launcher_env;      // srun takes --external-launcher, which mpirun must be told to give it
     bool update_env;        // an update must have an environment too, which slurmctld ignores
     bool state_list;        // job_state is a list, else one name, where a flag hides the state
     bool exit_object;       // exit_code is {return_code,signal}, else a number as of wait(2)

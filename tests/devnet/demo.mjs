@@ -10,6 +10,11 @@ echo "on node $SLURMD_NODENAME with $SLURM_NTASKS tasks of $SLURM_CPUS_PER_TASK 
 sleep 3
 echo "done"
 `;
+const WAYS = {
+    rest: { name: 'slurmrestd', args: (grid) => grid.restArgs(), proof: (grid) => submissions(grid) === 1 },
+    ssh: { name: 'SSH', args: () => ['--slurm.backend=ssh'], proof: (grid) => submissions(grid) === 0 },
+};
+const way = WAYS[process.env.DEVNET_DEMO_BACKEND ?? 'rest'];
 const COLD = STATUS.slice(4);
 const TIMEOUT_MS = 120000;
 
@@ -96,6 +101,9 @@ async function request(grid, order) {
     return { id, job, minutes, price, change, slurm: await grid.slurmJobOf(id) };
 }
 
+/** How many jobs slurmrestd was asked to submit. */
+const submissions = (grid) => (grid.slurmrestd.log().match(/POST \S*job\/submit/g) ?? []).length;
+
 /** What must be true of a job that went well: [what, is it so]. */
 async function proofs(grid, order, result, output) {
     const { id, job, minutes, price, change, slurm } = result;
@@ -106,6 +114,7 @@ async function proofs(grid, order, result, output) {
         ['the job is FINISHED on chain', job.status === 'FINISHED'],
         ['exit code 0 on chain', job.exitCode === 0n],
         ['one Slurm job, no more', ours.length === 1],
+        [`it was submitted over ${way.name}`, way.proof(grid)],
         ['Slurm calls it COMPLETED', slurm?.JobState === 'COMPLETED' && slurm.ExitCode === '0:0'],
         ["it ran as the customer's user", slurm?.UserId === `${user.name}(${user.uid})`],
         [
@@ -127,6 +136,7 @@ function summary(grid, order, result, output) {
     const rows = [
         ['job', id],
         ['user', grid.userOf(order.customer).name],
+        ...(grid.attached ? [] : [['submitted', `over ${way.name}`]]),
         [
             'output',
             output
@@ -165,8 +175,10 @@ async function runDemo(grid) {
     await grid.start({ onStep: (text) => step('grid', text) });
     const [cpu, gpu] = [PRICES.cpuPricePerMin, PRICES.gpuPricePerMin].map(credits);
     step('grid', `prices: ${cpu} credits a CPU and minute, ${gpu} a GPU and minute`);
-    await grid.startAgent();
+    await grid.startAgent({ args: way.args(grid) });
+    const where = grid.ports[way.name === 'SSH' ? 'sshd' : 'slurmrestd'];
     step('agent', `deepsquare-agent listens at 127.0.0.1:${grid.ports.agent}`);
+    step('agent', `reaches Slurm over ${way.name} at 127.0.0.1:${where}`);
     await join(grid);
     const order = { customer: 'alice', ntasks: 2, cpusPerTask: 2, memPerCpu: 100, script: SCRIPT };
     const result = await request(grid, order);

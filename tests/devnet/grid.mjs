@@ -33,12 +33,13 @@
 //   await grid.slurm.accountedJobs() -> [{ JobID, JobName, State, ExitCode, ElapsedRaw, User }] (of slurmdbd),
 //   grid.userOf('alice') -> { name, uid, gid, home }
 //
-// The agent: grid.agentArgs(), grid.agentEnv(); await grid.startAgent({ args, env, wait, wrapper })
+// The agent: grid.agentArgs(), grid.agentEnv(), and grid.restArgs(port) for slurmrestd as well;
+//   await grid.startAgent({ args, env, wait, wrapper })
 //   starts it (wrapper: words before the program, such as valgrind's) and waits until it listens;
 //   then it is the piece grid.agent: await grid.agent.kill('SIGKILL').
 //
 // Grid.attach(dir) gives another process (under enter --join) the same view without the pieces.
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadContracts } from './build-contracts.mjs';
 import { CREDIT, Chain, PRICES, STATUS, startNode } from './chain.mjs';
@@ -515,6 +516,15 @@ export class Grid {
             args['--slurm.ssh.known-hosts'] = this.path('ssh', 'known_hosts');
         }
         return Object.entries(args).map(([flag, value]) => `${flag}=${value}`);
+    }
+
+    /** For slurmrestd. The agent takes secrets that are its own or root's: its key is a copy. */
+    restArgs(port = this.ports.slurmrestd) {
+        const key = this.path('agent', 'jwt.key');
+        copyFileSync(this.slurm.jwtKey, key);
+        chownSync(key, 0, 0);
+        chmodSync(key, 0o600);
+        return [`--slurm.rest.endpoint=http://127.0.0.1:${port}`, `--slurm.rest.jwt-key-file=${key}`];
     }
 
     /** Nothing of the machine's environment: a configuration there must not be found. */

@@ -210,13 +210,16 @@ export class SlurmCluster {
         writeFileSync(p('etc', 'cgroup.conf'), `CgroupPlugin=${cgroup}\n`);
     }
 
-    // The database is reached by its socket alone, whose peers it knows by their Unix users.
+    // The database is reached by its socket alone, whose peers it knows by their Unix users. It is this
+    // machine's, in whatever root Slurm runs.
     async prepareDatabase() {
         const owner = this.users.get(this.accounting.databaseUser);
-        mkdirSync(this.path('db'));
-        chownSync(this.path('db'), owner.uid, owner.gid);
+        for (const path of [this.path('db'), this.path('db', 'tmp')]) {
+            mkdirSync(path);
+            chownSync(path, owner.uid, owner.gid);
+        }
         await runOk([
-            ...['mariadb-install-db', '--no-defaults', '--skip-test-db'],
+            ...['mariadb-install-db', '--no-defaults', '--skip-test-db', this.databaseTmp],
             ...[`--datadir=${this.path('db', 'data')}`, `--user=${owner.name}`],
             `--auth-root-socket-user=${owner.name}`,
         ]);
@@ -321,14 +324,20 @@ export class SlurmCluster {
         argv.push(`--user=${this.accounting.databaseUser}`, '--skip-name-resolve');
         argv.push(`--datadir=${this.path('db', 'data')}`, `--socket=${this.databaseSocket}`);
         argv.push(`--pid-file=${this.path('db', 'mariadb.pid')}`);
-        argv.push(`--init-file=${this.path('etc', 'database.sql')}`);
-        const mariadb = this.program('mariadb', argv);
+        argv.push(`--init-file=${this.path('etc', 'database.sql')}`, this.databaseTmp);
+        const logPath = join(this.logDir, 'mariadb.log');
+        const mariadb = new Program('mariadb', argv, { logPath });
         await this.waitUp(mariadb, () => mariadb.log().includes('ready for connections'));
         return mariadb;
     }
 
     get databaseSocket() {
         return this.path('db', 'mariadb.socket');
+    }
+
+    // It names files in /tmp by its process id, which other grids have, too.
+    get databaseTmp() {
+        return `--tmpdir=${this.path('db', 'tmp')}`;
     }
 
     // Like slurmctld it goes by argv[0]; as root it would become SlurmUser only where it forks.
@@ -345,7 +354,7 @@ export class SlurmCluster {
     /** The cluster, and the customers with an account of it; before slurmctld is started. */
     async addAccounts() {
         const add = (...words) =>
-            runOk(['sacctmgr', '--immediate', 'add', ...words], { env: this.env });
+            runOk(this.inRoot(['sacctmgr', '--immediate', 'add', ...words]), { env: this.env });
         await add('cluster', 'devnet');
         await add('account', 'grid', 'cluster=devnet');
         await add('user', this.accounting.customers.join(','), 'account=grid');
@@ -444,7 +453,7 @@ export class SlurmCluster {
         const names = ['JobID', 'State', 'ExitCode', 'ElapsedRaw', 'User', 'JobName'];
         const argv = ['sacct', '--allusers', '--allocations', '--duplicates', '--parsable2'];
         argv.push('--noheader', '--starttime=now-1days', `--format=${names.join()}`);
-        const text = await runOk(argv, { env: this.env });
+        const text = await runOk(this.inRoot(argv), { env: this.env });
         return text
             .split('\n')
             .filter(Boolean)

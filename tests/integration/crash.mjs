@@ -2,7 +2,7 @@
 // The agent is killed with SIGKILL in each state and started again: one Slurm job, one right end.
 // A state is held by stopping what the agent waits for in it; FETCHED and REPORTED, which nothing
 // outside holds, are left to the moment at which the log tells of them.
-import { assert, checkOnce, killAgent, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
+import { assert, checkOnce, holdSubmissions, killAgent, restartAgent, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
 
 const exit3 = { script: '#!/bin/sh\necho once >> "$HOME/ran-$SLURM_JOB_NAME"\nsleep 1\nexit 3\n' };
 
@@ -54,10 +54,10 @@ test('FETCHED', async (grid) => {
     await finish(grid, id);
 });
 
-test('SUBMITTING: sshd hangs', async (grid) => {
+test('FETCHED: sshd hangs', async (grid) => {
     grid.sshd.pause();
     const id = await grid.requestJob(exit3);
-    await inState(grid, id, 'SUBMITTING');
+    await inState(grid, id, 'FETCHED');
     await sleep(300);
     await killAgent(grid);
     grid.sshd.resume();
@@ -65,20 +65,21 @@ test('SUBMITTING: sshd hangs', async (grid) => {
     await finish(grid, id);
 });
 
-test('SUBMITTING: slurmctld has the request, and nobody its answer', async (grid) => {
-    const from = grid.agent.logSize();
-    grid.customerApi.hang(1);
-    const id = await grid.requestJob(exit3);
-    await inState(grid, id, 'CLAIMED', from);
-    grid.slurmctld.pause();
-    grid.customerApi.release();
-    await inState(grid, id, 'SUBMITTING', from);
-    await sleep(1000);
-    await killAgent(grid);
-    grid.slurmctld.resume();
-    await startAgent(grid);
-    await finish(grid, id);
-});
+for (const [what, answer] of [['slurmctld has not the request yet', 'comes'], ['slurmctld has the request, and nobody its answer', 'is awaited']])
+    test(`SUBMITTING: ${what}`, async (grid) => {
+        const submissions = await holdSubmissions(grid, 'alice', answer);
+        await restartAgent(grid, submissions.args);
+        const id = await grid.requestJob(exit3);
+        await submissions.called();
+        if (answer === 'is awaited') {
+            submissions.release();
+            await waitFor('it is not in the queue', () => grid.slurmJobOf(id));
+        }
+        await killAgent(grid);
+        submissions.release();
+        await startAgent(grid);
+        await finish(grid, id);
+    });
 
 test('SUBMITTED: the job waits in Slurm', async (grid) => {
     await grid.slurm.command(['scontrol', 'update', 'PartitionName=main', 'State=DOWN']);

@@ -2,9 +2,10 @@
 // What the integration tests share: TAP, a grid with the agent on it, and the invariants of
 // doc/architecture.md that must hold after whatever happened.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Grid, CREDIT, sleep, waitFor } from '../devnet/grid.mjs';
+import { Proxy } from './proxy.mjs';
 
 export { assert, CREDIT, sleep, waitFor };
 
@@ -118,4 +119,61 @@ export async function killAgent(grid) {
     await waitFor('the agent is still alive', () => !grid.agent.alive, 5000);
 }
 
-export const startAgent = (grid, args = []) => grid.startAgent({ args: [...AGENT_ARGS, ...args], env: AGENT_ENV });
+/** The way to Slurm that this run is about, of a file that is run for each ("name:rest" of run). */
+export const way = process.env.WAY ?? 'ssh';
+
+const WAYS = {
+    ssh: () => ['--slurm.backend=ssh'],
+    rest: (grid) => ['--slurm.backend=rest', ...grid.restArgs()],
+};
+
+export const startAgent = (grid, args = [], env = {}) =>
+    grid.startAgent({ args: [...AGENT_ARGS, ...WAYS[way](grid), ...args], env: { ...AGENT_ENV, ...env } });
+
+export async function restartAgent(grid, args, env) {
+    await grid.agent.stop();
+    await startAgent(grid, args, env);
+}
+
+// An sbatch that tells when it is called, waits to be let go, and may keep Slurm's answer to itself.
+const heldSbatch = (name, answer) => `#!/bin/sh
+touch "$HOME/${name}-called"
+until [ -e "$HOME/${name}-go" ]; do sleep 0.05; done
+/usr/bin/sbatch "$@" ${answer === 'comes' ? '' : '> /dev/null 2>&1'} || exit
+${{ comes: '', 'is lost': 'exit 1', 'is awaited': 'sleep 60' }[answer]}
+`;
+let held = 0;
+
+/**
+ * Holds the submissions of an agent that is started with .args, over whichever way: called() is when
+ * one is on its way, release() lets it go on. Its answer 'comes', 'is lost' with the connection, or
+ * 'is awaited' in vain.
+ */
+export async function holdSubmissions(grid, customer, answer = 'comes') {
+    const long = '--slurm.timeout=10s'; // it must not give up meanwhile
+    if (way === 'ssh') {
+        const name = `sbatch${held++}`;
+        const file = (what) => join(grid.userOf(customer).home, `${name}-${what}`);
+        const script = grid.path('etc', name);
+        writeFileSync(script, heldSbatch(name, answer));
+        chmodSync(script, 0o755);
+        return {
+            args: [`--slurm.batch=${script}`, long],
+            called: () => waitFor('sbatch is not called', () => existsSync(file('called')), 20000),
+            release: () => writeFileSync(file('go'), ''),
+        };
+    }
+    const proxy = new Proxy(grid.ports.slurmrestd);
+    await proxy.listen();
+    const isSubmission = (method, path) => path.endsWith('/job/submit');
+    let release;
+    const released = new Promise((go) => (release = go));
+    proxy.before = (method, path) => (isSubmission(method, path) ? released : undefined);
+    proxy.cut = (method, path) => answer !== 'comes' && isSubmission(method, path);
+    proxy.hangs = answer === 'is awaited';
+    return {
+        args: [...grid.restArgs(proxy.port), long],
+        called: () => waitFor('nothing is submitted', () => proxy.requests.some((line) => line.endsWith('/job/submit')), 20000),
+        release,
+    };
+}

@@ -3,12 +3,13 @@
 import net from 'node:net';
 
 /**
- * proxy.cut(request) decides about each HTTP request by its text so far; true: the request is handed
- * on, its answer is awaited and thrown away, and the connection is closed.
+ * proxy.before(method, path) is awaited before a request is handed on. proxy.cut(method, path) decides
+ * about its answer; true: it is awaited and thrown away, and the connection is closed, or kept open if
+ * proxy.hangs.
  */
 export class Proxy {
     constructor(targetPort) {
-        Object.assign(this, { targetPort, cut: () => false, cuts: 0, requests: [] });
+        Object.assign(this, { targetPort, before: async () => {}, cut: () => false, hangs: false, cuts: 0, requests: [] });
         this.server = net.createServer((client) => this.serve(client));
     }
 
@@ -29,11 +30,14 @@ export class Proxy {
             target.destroy();
         };
         let cutting = false;
-        client.on('data', (data) => {
+        client.on('data', async (data) => {
             const text = data.toString('latin1');
             const head = /^(GET|POST|DELETE) (\S+) HTTP/.exec(text);
             if (head) {
                 this.requests.push(`${head[1]} ${head[2]}`);
+                client.pause();
+                await this.before(head[1], head[2]);
+                client.resume();
                 cutting = this.cut(head[1], head[2]);
             }
             target.write(data);
@@ -41,7 +45,7 @@ export class Proxy {
         target.on('data', (data) => {
             if (!cutting) return void client.write(data);
             this.cuts++;
-            end();
+            if (!this.hangs) end();
         });
         for (const socket of [client, target]) {
             socket.on('error', end);

@@ -2,7 +2,7 @@
 // The backends alone, without the agent around them, on a real Slurm: what both say of the same
 // jobs, submissions whose answer is lost, and requests that a server comes to too late.
 import { spawn } from 'node:child_process';
-import { chmodSync, copyFileSync, chownSync, existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import tls from 'node:tls';
 import net from 'node:net';
@@ -31,11 +31,8 @@ function tool(grid, options, commands) {
 }
 
 function restOptions(grid, endpoint = `http://127.0.0.1:${grid.ports.slurmrestd}`) {
-    const key = grid.path('agent', 'jwt.key');
-    copyFileSync(grid.slurm.jwtKey, key);
-    chownSync(key, 0, 0);
-    chmodSync(key, 0o600);
-    return { endpoint, key };
+    grid.restArgs(); // makes the agent's copy of the key
+    return { endpoint, key: grid.path('agent', 'jwt.key') };
 }
 
 const sshOptions = (grid) => ({
@@ -77,13 +74,28 @@ test('both ways say the same of jobs and nodes', async (grid) => {
     assert.match(over.rest.lines.at(-2), /^ {2}n1 cpus=0\/64 mem=0\/20000 gpus=0\/4 flags=0$/);
 });
 
+test('what slurmctld keeps of a submission that it refused is not found', async (grid) => {
+    const { name: user } = grid.userOf('alice');
+    for (const options of [restOptions(grid), sshOptions(grid)]) {
+        const name = newName();
+        const { codes } = await tool(grid, options, [`submit ${name} ${user} 1 1 10 9 7 main`, `find ${name} ${user}`]);
+        assert.deepEqual(codes, ['REFUSED', 'NOTFOUND']);
+        const [kept] = await jobsNamed(grid, name);
+        if (!grid.slurm.isNew || kept) assert.equal(kept.JobState, 'FAILED');
+    }
+});
+
 test('time limits are raised, and running jobs cancelled', async (grid) => {
     const { name: user } = grid.userOf('bob');
     const sbatch = ['sbatch', '--parsable', '--wrap=sleep 60', '--time=5', '--output=/dev/null'];
     const id = Number(await grid.slurm.command(sbatch, { as: user }));
     await waitFor('it does not run', async () => (await grid.slurmJobs()).find((j) => Number(j.JobId) === id)?.JobState === 'RUNNING');
-    const { codes } = await tool(grid, restOptions(grid), [`limit ${id} 99`, `cancel ${id} ${grid.userOf('alice').name}`]);
-    assert.deepEqual(codes, ['OK', 'REFUSED']);
+    const commands = [`limit ${id} 99`];
+    // Nobody but the owner cancels it: without slurmdbd slurmctld of 24.11 and later hangs for ever if
+    // another user tries.
+    if (!grid.slurm.isNew) commands.push(`cancel ${id} ${grid.userOf('alice').name}`);
+    const { codes } = await tool(grid, restOptions(grid), commands);
+    assert.deepEqual(codes, grid.slurm.isNew ? ['OK'] : ['OK', 'REFUSED']);
     const job = (await grid.slurmJobs()).find((j) => Number(j.JobId) === id);
     assert.equal(job.TimeLimit, '01:39:00');
     assert.deepEqual((await tool(grid, restOptions(grid), [`cancel ${id} ${user}`])).codes, ['OK']);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What customers and operators ask for on the way: cancel, more time, another provider.
-import { assert, CREDIT, checkOnce, killAgent, minutesBilled, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
+// What customers and operators ask for on the way: cancel, more time, another provider. And how
+// little Slurm is asked. For either way to Slurm.
+import { assert, CREDIT, checkOnce, holdSubmissions, killAgent, minutesBilled, restartAgent, runTests, sleep, startAgent, test, waitFor, way } from './lib.mjs';
 
 const long = { script: '#!/bin/sh\nsleep 60\n', memPerCpu: 10 };
 const partition = (grid, state) => grid.slurm.command(['scontrol', 'update', 'PartitionName=main', `State=${state}`]);
@@ -33,16 +34,49 @@ test('cancelled on chain before it is submitted: nothing runs', async (grid) => 
     await checkOnce(grid, id, { slurmJobs: 0, ran: false });
 });
 
-test('cancelled on chain while its submission is under way', async (grid) => {
-    grid.slurmctld.pause();
-    const id = await grid.requestJob(long);
-    await grid.agent.waitLog(new RegExp(`-> SUBMITTING.*${id}`), 10000);
+const statesOf = async (grid, id) =>
+    (await grid.slurmJobs()).filter((job) => job.JobName === id).map((job) => job.JobState).sort();
+
+test('cancelled on chain, or taken away and given back, while its submission is under way', async (grid) => {
+    const submissions = await holdSubmissions(grid, 'alice', 'is lost');
+    await restartAgent(grid, submissions.args);
+    const brief = { ...long, script: '#!/bin/sh\nexit 0\n' };
+    const [id, back] = [await grid.requestJob(brief), await grid.requestJob(brief)];
+    for (const each of [id, back]) await grid.agent.waitLog(new RegExp(`-> SUBMITTING.*${each}`), 10000);
+    await submissions.called();
+    await partition(grid, 'DOWN'); // so that they wait
     await grid.cancelJob(id);
-    await grid.agent.waitLog(new RegExp(`-> CANCELLING.*${id}`), 10000);
-    grid.slurmctld.resume();
-    await grid.agent.waitLog(new RegExp(`CANCELLING -> DONE.*${id}`), 40000);
-    const slurm = await grid.slurmJobOf(id);
-    assert.ok(!slurm || slurm.JobState === 'CANCELLED', slurm?.JobState);
+    await grid.chain.send('operator', 'MetaScheduler', 'timeoutJob', [back]);
+    for (const each of [id, back]) await grid.agent.waitLog(new RegExp(`-> CANCELLING.*${each}`), 10000);
+    submissions.release();
+    for (const each of [id, back]) await grid.agent.waitLog(new RegExp(`CANCELLING -> DONE.*${each}`), 40000);
+    assert.deepEqual([await statesOf(grid, id), await statesOf(grid, back)], [['CANCELLED'], ['CANCELLED']]);
+    await partition(grid, 'UP');
+    await checkOnce(grid, id, { ran: false });
+    // The Slurm job of its earlier life is not taken for that of this one.
+    await grid.chain.metaSchedule(back);
+    await grid.waitStatus(back, 'FINISHED', 30000);
+    assert.deepEqual(await statesOf(grid, back), ['CANCELLED', 'COMPLETED']);
+    await restartAgent(grid);
+});
+
+test('more than there is: refused, with Slurm\'s words; given back, it is refused again', async (grid) => {
+    const refusals = async (id, n) => (await grid.events({ name: 'JobRefusedEvent', jobId: id })).length === n;
+    const told = (id) => grid.customerApi.lines.filter((line) => line.logName === id && /not available/.test(line.text)).length;
+    const id = await grid.requestJob({ gpus: 9, memPerCpu: 10 });
+    for (const n of [1, 2]) {
+        await waitFor('it is not refused', () => refusals(id, n), 20000);
+        await waitFor('its customer is not told', () => told(id) === n);
+        await waitFor('it is not PENDING', async () => (await grid.job(id)).status === 'PENDING');
+        if (n === 1) await grid.chain.metaSchedule(id);
+    }
+    // What slurmctld keeps of it never ran and is no end of this job.
+    for (const job of (await grid.slurmJobs()).filter((each) => each.JobName === id)) {
+        assert.equal(job.JobState, 'FAILED');
+        assert.equal(job.NodeList, '');
+    }
+    const moves = (await grid.events({ name: 'JobTransitionEvent', jobId: id })).map((e) => Number(e.args._to));
+    assert.deepEqual(moves.filter((to) => to >= 3), [], 'it is not RUNNING, nor at an end');
 });
 
 test('cancelled on chain while it waits in Slurm', async (grid) => {
@@ -141,4 +175,37 @@ test('a restart in the middle of a top-up neither loses nor repeats it', async (
     await grid.waitStatus(id, 'CANCELLED', 30000);
 });
 
-await runTests();
+/** Calls of slurmctld's API that users made, by type; sdiag's own left out. */
+async function calls(grid) {
+    const text = await grid.slurm.command(['sdiag']);
+    const part = /by message type([^]*?)\n\n/.exec(text)[1];
+    const counts = [...part.matchAll(/(REQUEST_\w+) +\( *\d+\) count:(\d+)/g)].map(([, type, count]) => [type, Number(count)]);
+    return new Map(counts.filter(([type]) => type !== 'REQUEST_STATS_INFO'));
+}
+
+/** What they were in the next seconds, in which nobody but the agent asks. */
+async function callsIn(grid, seconds) {
+    const before = await calls(grid);
+    await sleep(seconds * 1000);
+    const after = [...(await calls(grid))].map(([type, count]) => [type, count - (before.get(type) ?? 0)]);
+    return after.filter(([, count]) => count > 0);
+}
+
+test('one query for all jobs, and next to none at rest', async (grid) => {
+    const ids = await Promise.all(['alice', 'bob', 'carol', 'alice'].map((customer) => grid.requestJob({ ...long, customer })));
+    for (const id of ids) await grid.waitStatus(id, 'RUNNING', 20000);
+    await sleep(2000);
+    const busy = await callsIn(grid, 5); // the interval is 1 s here
+    console.log(`# 4 jobs, 5 s: ${JSON.stringify(busy)}`);
+    const jobInfo = busy.filter(([type]) => type.startsWith('REQUEST_JOB_INFO')).reduce((sum, [, count]) => sum + count, 0);
+    assert.ok(jobInfo >= 3 && jobInfo <= 6, `${jobInfo} queries in 5 s`);
+    for (const [i, id] of ids.entries()) await grid.cancelJob(id, ['alice', 'bob', 'carol', 'alice'][i]);
+    for (const id of ids) await grid.waitStatus(id, 'CANCELLED', 30000);
+    for (const id of ids) await grid.agent.waitLog(new RegExp(`-> DONE.*${id}`), 20000);
+    await sleep(2000);
+    const idle = await callsIn(grid, 12);
+    console.log(`# no job, 12 s: ${JSON.stringify(idle)}`);
+    assert.ok(idle.reduce((sum, [, count]) => sum + count, 0) <= 1, JSON.stringify(idle));
+});
+
+await runTests({ slurmrestd: way === 'rest' });

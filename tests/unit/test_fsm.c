@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "agent/engine/fsm.h"
+#include "agent/engine/engine_private.h"
 #include "agent/util/file.h"
 
 static void print(struct buf *b)
@@ -109,6 +109,15 @@ static void test_every_state_acts_or_waits_for_slurm(void **state)
         assert_true(fsm_intent(s) != INTENT_NONE || s == JOB_SUBMITTED || s == JOB_DONE);
 }
 
+/* What is counted on a real Slurm is some seconds of it (tests/integration/wishes.mjs). */
+static void test_slurm_is_asked_once_a_minute_at_rest(void **state)
+{
+    assert_int_equal(engine_slurm_pause_ms(true, 0, 1000), 60 * 1000);
+    assert_int_equal(engine_slurm_pause_ms(true, 1, 1000), 1000);
+    assert_int_equal(engine_slurm_pause_ms(true, 1000, 10000), 10000); // one query for all of them
+    assert_true(engine_slurm_pause_ms(false, 5, 1000) > 1000);
+}
+
 static void test_out_of_range(void **state)
 {
     assert_int_equal(fsm_next(JOB_STATE_COUNT, EV_CLAIM), JOB_NONE);
@@ -134,6 +143,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_no_second_submission),
         cmocka_unit_test(test_late_events_are_harmless),
         cmocka_unit_test(test_every_state_acts_or_waits_for_slurm),
+        cmocka_unit_test(test_slurm_is_asked_once_a_minute_at_rest),
         cmocka_unit_test(test_out_of_range),
     };
     return cmocka_run_group_tests_name("fsm", tests, NULL, NULL);

@@ -134,6 +134,8 @@ static void the_body_fits_the_version(void **state)
         assert_string_equal(text, "/bin/sh");
         assert_int_equal(jsonx_get_string(environment, "SLURM_GPUS", &text, NULL), 0);
         assert_string_equal(text, "5");
+        assert_int_equal(jsonx_find(environment, "OMPI_MCA_plm_slurm_args") != NULL,
+                         v->number >= 40);
         assert_int_equal(jsonx_get_string(job, "standard_output", &text, NULL), 0);
         assert_string_equal(text, "/home/x/out-%j");
         assert_int_equal(jsonx_get_u64(job, "time_limit", &number, NULL), 0);
@@ -287,6 +289,15 @@ static void note(struct fixture *f, const struct http_stub_request *q)
     pthread_mutex_unlock(&f->mutex);
 }
 
+static void put_blanks(struct buf *b, size_t len)
+{
+    char *blanks = malloc(len);
+    assert_non_null(blanks);
+    memset(blanks, ' ', len);
+    (void)buf_put(b, blanks, len);
+    free(blanks);
+}
+
 static void handle(void *ctx, const struct http_stub_request *q, struct http_stub_reply *r)
 {
     struct fixture *f = ctx;
@@ -312,13 +323,13 @@ static void handle(void *ctx, const struct http_stub_request *q, struct http_stu
         r->close_after = f->close_after_ping;
     } else if (!strcmp(path, "/job/submit")) {
         r->cut = f->cut_submit;
+        if (f->huge) put_blanks(&r->body, 1 << 20);
         (void)buf_puts(&r->body, "{\"errors\":[],\"job_id\":5,\"step_id\":\"BATCH\"}");
     } else if (!strcmp(path, "/diag")) {
         (void)buf_putf(
             &r->body, "{\"errors\":[],\"statistics\":{\"dbd_agent_queue_size\":%d}}", f->waiting);
     } else if (!strcmp(path, "/jobs")) {
-        for (int i = 0; f->huge && i < 65 << 10; i++)
-            (void)buf_putf(&r->body, "%1024s", "");
+        if (f->huge) put_blanks(&r->body, 65 << 20);
         (void)buf_puts(&r->body, "{\"errors\":[],\"jobs\":[");
         (void)buf_putf(&r->body, job_format, NAME, USER, f->gpus);
         (void)buf_putf(&r->body, "%s]}", f->extra ? f->extra : "");
@@ -450,6 +461,29 @@ static void bad_names_send_nothing(void **state)
     assert_int_equal(f->b->ops->find(f->b, NAME, "a b", soon(), &job, &f->err), ERR_INVALID);
     assert_int_equal(f->b->ops->user_exists(f->b, "no-such-user", soon(), &f->err), ERR_NOTFOUND);
     assert_int_equal(f->b->ops->user_exists(f->b, USER, soon(), &f->err), 0);
+    pthread_mutex_lock(&f->mutex);
+    assert_int_equal(f->seen_count, 0);
+    pthread_mutex_unlock(&f->mutex);
+}
+
+/* slurmctld would run the job of a name that it does not know as nobody. */
+static void the_job_of_an_unknown_user_is_not_sent(void **state)
+{
+    struct fixture *f = *state;
+    const struct slurm_job_spec spec = {.name = NAME,
+                                        .user = "no-such-user",
+                                        .comment = "supervisor a:1",
+                                        .partition = "main",
+                                        .output = "out-%j",
+                                        .script = "#!/bin/sh\n",
+                                        .script_len = 10,
+                                        .ntasks = 1,
+                                        .cpus_per_task = 1,
+                                        .mem_per_cpu_mb = 10,
+                                        .time_limit_min = 6};
+    uint64_t id = 77;
+    assert_int_equal(f->b->ops->submit(f->b, &spec, soon(), &id, &f->err), ERR_NOTFOUND);
+    assert_int_equal(id, 77);
     pthread_mutex_lock(&f->mutex);
     assert_int_equal(f->seen_count, 0);
     pthread_mutex_unlock(&f->mutex);
@@ -589,12 +623,14 @@ static void a_queue_may_be_too_large(void **state)
     struct slurm_job jobs[2];
     enum slurm_proof proof = SLURM_PROOF_NONE;
     size_t found = 0;
-    long long late = clock_mono_ms() + 12 * TIMEOUT_MS; // 64 MiB, on a machine that has more to do
+    const long long late = clock_mono_ms() + 12 * TIMEOUT_MS; // it is a lot to send
     f->huge = true;
     assert_int_equal(f->b->ops->query(f->b, ids, 2, late, jobs, &found, &proof, &f->err), 0);
     assert_int_equal(found, 1);
     assert_int_equal(jobs[0].id, 5);
     assert_int_equal(f->b->ops->find(f->b, NAME, USER, late, jobs, &f->err), ERR_UNAVAILABLE);
+    uint64_t id; // an answer that is too long was one all the same
+    assert_int_equal(submit(f, &id), ERR_OUTCOME_UNKNOWN);
 }
 
 static const char accounted[] =
@@ -684,6 +720,7 @@ int main(void)
         WITH_STUB(the_newest_version_is_taken_and_taken_anew),
         WITH_STUB(each_request_is_from_whom_it_must_be),
         WITH_STUB(bad_names_send_nothing),
+        WITH_STUB(the_job_of_an_unknown_user_is_not_sent),
         WITH_STUB(a_lost_answer_is_unknown_and_not_sent_again),
         WITH_STUB(a_kept_connection_that_died_is_no_second_submission),
         WITH_STUB(nobody_there_is_nothing_done),
