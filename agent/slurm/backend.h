@@ -110,7 +110,7 @@ struct slurm_backend_ops {
      * of which only ends count. Fills jobs[0..*found) (at least `count` slots) in any order; left
      * out is what the queue does not know and accounting has no end of (yet), or what it does not
      * know while accounting cannot be asked: that alone is no failure, and *proof tells the two
-     * apart (SLURM_PROOF_QUEUE if the queue knows them all). An id may be another's job by now:
+     * apart (SLURM_PROOF_QUEUE if none is left out). An id may be another's job by now:
      * look at its name.
      */
     int (*query)(struct slurm_backend *b,

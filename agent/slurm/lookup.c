@@ -253,7 +253,7 @@ int lookup_query(const struct lookup_source *s,
         if (rc < 0) return rc;
     }
     *found = sum;
-    *proof = weakest;
+    *proof = sum < count ? weakest : SLURM_PROOF_QUEUE;
     return 0;
 }
 

@@ -297,6 +297,11 @@ static void ends_come_from_accounting_too(void **state)
     assert_int_equal(accounting.last.count, 3);
     assert_int_equal(waiting.accounting_calls, 0); // that was asked before
     assert_int_equal(proof, SLURM_PROOF_ACCOUNTING);
+    // Where none is left out, accounting was not asked.
+    assert_int_equal(lookup_query(&source, NULL, ids + 1, 1, 0, jobs, &found, &proof, &err), 0);
+    assert_int_equal(found, 1);
+    assert_int_equal(proof, SLURM_PROOF_QUEUE);
+    assert_int_equal(accounting.calls, 1);
 
     accounting.code = ERR_UNAVAILABLE; // the queue has answered: no failure
     assert_int_equal(lookup_query(&source, NULL, ids, 4, 0, jobs, &found, &proof, &err), 0);
