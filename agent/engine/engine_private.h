@@ -41,6 +41,7 @@ struct live_job {
     bool inherited;              // not claimed by this process: it may be in Slurm already
     bool held;                   // likewise, and the contract was not asked yet: nothing is begun
     bool listed;                 // a listing had a job of its name
+    bool probing;                // the contract is being asked
     long long probe_at_ms;       // the contract is to be asked then; 0 = no need
     unsigned int asked, shown;   // rounds of the query that asked for it, and that showed it
     enum reconcile_slurm slurm;  // as round `shown` had it

@@ -205,7 +205,7 @@ static void pursue(struct engine *e, struct live_job *j, long long now)
     bool due = j->retry_at_ms && j->retry_at_ms <= now;
     if (!j->touched && !due) return;
     j->touched = false;
-    if (j->row.state == JOB_DONE && !j->busy && !j->probe_at_ms) {
+    if (j->row.state == JOB_DONE && !j->busy && !j->probing && !j->probe_at_ms) {
         engine_job_drop(e, j);
         return;
     }

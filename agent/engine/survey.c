@@ -105,6 +105,7 @@ static void add_probe(struct engine *e, struct probe_task *t, struct live_job *j
     p->by_name_if_runs = before;
     j->listed = false;
     j->probe_at_ms = 0;
+    j->probing = true;
 }
 
 /* Jobs that are held first: nothing is done for them meanwhile. */
@@ -450,7 +451,10 @@ static void settle_job(struct engine *e, const struct probe *p)
 {
     long long now = clock_mono_ms();
     struct live_job *j = engine_job_find(e, p->id);
-    if (!j || j->row.claim_block != p->claim_block) return;
+    if (!j) return;
+    j->probing = false;
+    j->touched |= j->row.state == JOB_DONE;
+    if (j->row.claim_block != p->claim_block) return;
     if (j->busy) { // what the worker finds out may change everything
         engine_survey_want(j, now + BUSY_AGAIN_MS);
         return;
@@ -462,7 +466,6 @@ static void settle_job(struct engine *e, const struct probe *p)
         f.chain = RECONCILE_CHAIN_UNKNOWN;
     settle(e, j, &f);
     engine_survey_pass_cancel_on(e, j, p);
-    j->touched |= j->row.state == JOB_DONE;
 }
 
 void engine_survey_probed(struct engine *e, const struct probe *probes, size_t count)

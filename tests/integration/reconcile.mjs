@@ -171,6 +171,8 @@ test('the state is lost', async (grid) => {
 });
 
 test('claimed again while its earlier life is being ended: given back, and run later', async (grid) => {
+    await grid.agent.stop();
+    await start(grid, ['--reconcile.interval=1h']); // not by chance
     const blocker = await grid.requestJob(long);
     await grid.waitStatus(blocker, 'RUNNING', 20000);
     const id = await grid.requestJob(wide);
