@@ -184,8 +184,8 @@ static void note_absence(struct engine *e, struct live_job *j, enum slurm_proof 
         log_job_warn(j->row.id,
                      "Slurm has job %" PRIu64 " no more (%s); lost, if that is so in %lld s",
                      j->row.slurm_id,
-                     proof == SLURM_PROOF_ACCOUNTING ? "neither queue nor accounting"
-                                                     : "not in the queue, and no accounting",
+                     proof == SLURM_PROOF_ACCOUNTING ? "neither in the queue nor in accounting"
+                                                     : "not in the queue",
                      grace_ms(e, j) / 1000);
     }
     if (is_overdue(e, j, now)) engine_survey_want(j, now);
@@ -303,9 +303,7 @@ static const char *why_lost(const struct live_job *j)
 {
     if (j->row.state == JOB_DONE) return "over here, and the contract still waits for its end";
     if (!j->row.slurm_id) return "started by what the contract says, and Slurm does not know it";
-    return j->proof == SLURM_PROOF_ACCOUNTING
-               ? "lost by Slurm: neither its queue nor its accounting has it"
-               : "lost by Slurm: its queue has it not, and there is no accounting";
+    return "lost by Slurm, which knows it no more";
 }
 
 /*
