@@ -13,6 +13,7 @@
 
 #include "agent/chain/rpcerr.h"
 #include "agent/chain/watch_private.h"
+#include "agent/util/fault.h"
 #include "agent/util/hex.h"
 
 enum {
@@ -142,7 +143,9 @@ static int reorganised(struct watch *w, struct error *err)
     pthread_mutex_lock(&w->lock);
     drop_places(&w->told, fork);
     pthread_mutex_unlock(&w->lock);
+    fault_point(FAULT_REORG_BEFORE);
     w->c->ops.reorg(w->c->ctx, fork);
+    fault_point(FAULT_REORG_AFTER);
     return 0;
 }
 
@@ -379,6 +382,7 @@ static void take_chunk(struct watch *w, struct chunk *k)
     for (size_t i = 0; i < k->block_count; i++)
         blocks_push(&w->blocks, &k->blocks[i]);
     if (k->block_count == 0) w->blocks.count = 0;
+    fault_point(FAULT_LOGS_BEFORE);
     w->c->ops.logs(w->c->ctx,
                    &(struct chain_logs){.from = k->from,
                                         .to = k->to,
@@ -386,6 +390,7 @@ static void take_chunk(struct watch *w, struct chunk *k)
                                         .count = k->events.count,
                                         .blocks = k->blocks,
                                         .block_count = k->block_count});
+    fault_point(FAULT_LOGS_AFTER);
     w->next = k->to + 1;
     w->doubts = w->misses = 0;
     logspan_answered(&w->span, k->to - k->from + 1);

@@ -52,6 +52,12 @@ static void start_work(struct engine *e, struct action *a)
     workers_add(e->workers, ((struct work_action *)a)->task);
 }
 
+static void drop_work(struct action *a)
+{
+    struct task *t = ((struct work_action *)a)->task;
+    t->drop(t);
+}
+
 bool engine_work(struct engine *e, struct task *t)
 {
     struct work_action *a = engine_alloc(e, sizeof(*a));
@@ -59,7 +65,7 @@ bool engine_work(struct engine *e, struct task *t)
         t->drop(t);
         return false;
     }
-    a->action.run = start_work;
+    a->action = (struct action){.run = start_work, .drop = drop_work};
     a->task = t;
     engine_after_commit(e, &a->action);
     return true;
@@ -201,14 +207,17 @@ static void prune(struct engine *e)
     if (early > 0) log_info("dropped %d events of jobs that never became known", early);
 }
 
-static void act(struct engine *e)
+static void act(struct engine *e, bool committed)
 {
     struct action *a = e->actions;
     e->actions = NULL;
     e->last_action = &e->actions;
     for (struct action *next; a; a = next) {
         next = a->next;
-        a->run(e, a);
+        if (committed)
+            a->run(e, a);
+        else if (a->drop)
+            a->drop(a);
         free(a);
     }
 }
@@ -250,6 +259,7 @@ static void pass_turn(unsigned int kinds, bool committed)
         [MAIL_CHAIN_READY] = TURN(CHAIN_READY),
         [MAIL_CHAIN_POLL] = TURN(CHAIN_POLL),
         [MAIL_CHAIN_LOGS] = TURN(CHAIN_LOGS),
+        [MAIL_CHAIN_REORG] = TURN(CHAIN_REORG),
         [MAIL_CHAIN_DOWN] = TURN(CHAIN_DOWN),
         [MAIL_TX_PREPARED] = TURN(TX_PREPARED),
         [MAIL_TX_REJECTED] = TURN(TX_REJECTED),
@@ -291,12 +301,14 @@ static int turn(struct engine *e, struct mail *mail, struct error *err)
     pass_turn(kinds, false);
     int rc = e->out_of_memory ? error_set(err, ERR_NOMEM, "out of memory")
                               : store_commit(e->o.store, err);
-    if (rc < 0)
+    if (rc < 0) {
+        act(e, false);
         return error_prefix(err,
                             "what happened cannot be stored, so nothing of it was acknowledged; "
                             "stopping");
+    }
     pass_turn(kinds, true);
-    act(e);
+    act(e, true);
     tell_status(e);
     return 0;
 }
@@ -344,10 +356,7 @@ struct engine *engine_destroy(struct engine *e)
 {
     if (!e) return NULL;
     e->mailbox = mailbox_destroy(e->mailbox);
-    for (struct action *a = e->actions, *next; a; a = next) {
-        next = a->next;
-        free(a);
-    }
+    act(e, false);
     engine_jobs_free(e);
     engine_outbox_free(e);
     engine_survey_free(e);

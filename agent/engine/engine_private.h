@@ -68,6 +68,7 @@ struct live_tx {
 struct action {
     struct action *next;
     void (*run)(struct engine *e, struct action *a);
+    void (*drop)(struct action *a); // instead, if it could not be committed; NULL: nothing to do
 };
 
 enum { JOB_BUCKETS = 1024 };

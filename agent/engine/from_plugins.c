@@ -54,12 +54,18 @@ static void reply_now(struct engine *e, struct action *a)
     fault_point(FAULT_EVENT_REPLY_AFTER);
 }
 
+static void refuse_now(struct action *a)
+{
+    struct reply_action *r = (struct reply_action *)a;
+    server_reply(r->call, ERR_UNAVAILABLE, "the event cannot be stored now, send it again");
+}
+
 /* Answer once the turn is durable. */
 static void reply(struct engine *e, struct event_mail *em, int code, const char *text)
 {
     struct reply_action *r = engine_alloc(e, sizeof(*r));
     if (!r) return; // the turn fails, and free_event answers
-    r->action.run = reply_now;
+    r->action = (struct action){.run = reply_now, .drop = refuse_now};
     r->call = em->call;
     r->code = code;
     (void)snprintf(r->text, sizeof(r->text), "%s", text);

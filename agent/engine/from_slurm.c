@@ -69,16 +69,6 @@ static void run_slurm_task(struct task *task)
     engine_post(t->e, &t->mail);
 }
 
-struct slurm_action {
-    struct action action;
-    struct slurm_task *task;
-};
-
-static void start_slurm_task(struct engine *e, struct action *a)
-{
-    workers_add(e->workers, &((struct slurm_action *)a)->task->task);
-}
-
 static size_t count_in_slurm(const struct engine *e)
 {
     size_t n = 0;
@@ -120,11 +110,9 @@ void engine_slurm_ask(struct engine *e)
     size_t count = e->slurm_up ? count_in_slurm(e) : 0, n = 0;
     struct slurm_task *t = engine_alloc(e, sizeof(*t) + count * sizeof(t->ids[0]));
     struct slurm_job *jobs = engine_alloc(e, (count + 1) * sizeof(*jobs));
-    struct slurm_action *a = engine_alloc(e, sizeof(*a));
-    if (!t || !jobs || !a) {
+    if (!t || !jobs) {
         free(t);
         free(jobs);
-        free(a);
         return;
     }
     e->survey.round++;
@@ -139,11 +127,8 @@ void engine_slurm_ask(struct engine *e)
     t->e = e;
     t->count = n;
     t->jobs = jobs;
-    a->action.run = start_slurm_task;
-    a->task = t;
-    e->slurm_asked = true;
+    e->slurm_asked = engine_work(e, &t->task);
     e->slurm_next_ms = LLONG_MAX;
-    engine_after_commit(e, &a->action);
 }
 
 void engine_slurm_seen(struct engine *e, bool up, const char *why)

@@ -359,29 +359,12 @@ static void drop(struct task *task)
 
 /* ---- on the engine's thread ---- */
 
-struct start_action {
-    struct action action;
-    struct job_task *task;
-};
-
-static void start_task(struct engine *e, struct action *a)
-{
-    workers_add(e->workers, &((struct start_action *)a)->task->task);
-}
-
 void engine_task_start(struct engine *e, struct live_job *j, enum job_intent intent)
 {
     struct job_task *t = engine_alloc(e, sizeof(*t));
-    struct start_action *a = engine_alloc(e, sizeof(*a));
-    if (!t || !a) {
-        free(t);
-        free(a);
-        return;
-    }
-    t->task.run = run;
-    t->task.drop = drop;
-    t->mail.kind = MAIL_JOB_TASK;
-    t->mail.free = free_mail;
+    if (!t) return;
+    t->task = (struct task){.run = run, .drop = drop};
+    t->mail = (struct mail){.kind = MAIL_JOB_TASK, .free = free_mail};
     t->e = e;
     t->intent = intent;
     t->job = j->row;
@@ -393,14 +376,10 @@ void engine_task_start(struct engine *e, struct live_job *j, enum job_intent int
     t->never_fits = intent == INTENT_SUBMIT && engine_capacity_never_fits(e, &j->row);
     if (intent == INTENT_SUBMIT && store_script_get(e->o.store, j->row.id, &t->script) < 0) {
         free_task(t);
-        free(a);
         engine_job_retry(e, j, 0, "submit", "its script cannot be read from the store");
         return;
     }
-    j->busy = true;
-    a->action.run = start_task;
-    a->task = t;
-    engine_after_commit(e, &a->action);
+    j->busy = engine_work(e, &t->task);
 }
 
 /* Take over what the task found out. */

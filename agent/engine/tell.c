@@ -39,33 +39,16 @@ static void drop(struct task *task)
     free(task);
 }
 
-struct tell_action {
-    struct action action;
-    struct tell_task *task;
-};
-
-static void start(struct engine *e, struct action *a)
-{
-    workers_add(e->workers, &((struct tell_action *)a)->task->task);
-}
-
 void engine_tell_customer(struct engine *e, const struct job *job)
 {
     if (!e->o.logger || !job->logger_url[0]) return;
     struct tell_task *t = engine_alloc(e, sizeof(*t));
-    struct tell_action *a = engine_alloc(e, sizeof(*a));
-    if (!t || !a) {
-        free(t);
-        free(a);
-        return;
-    }
+    if (!t) return;
     t->task = (struct task){.run = run, .drop = drop};
     t->logger = e->o.logger;
     memcpy(t->url, job->logger_url, sizeof(t->url));
     memcpy(t->id, job->id, sizeof(t->id));
     (void)hex_encode(t->customer, job->customer, sizeof(job->customer));
     (void)snprintf(t->text, sizeof(t->text), "The job was refused: %s", job->reason);
-    a->action.run = start;
-    a->task = t;
-    engine_after_commit(e, &a->action);
+    (void)engine_work(e, &t->task);
 }

@@ -161,6 +161,19 @@ static int migrate(sqlite3 *db, int from, struct error *err)
     return rc;
 }
 
+/*
+ * Move what the last process left in the WAL into the database. If that process ended because an
+ * fsync() failed, its WAL can be read and may yet never reach the disk: what we would append to it
+ * would be lost with it when the power fails. Here it is written anew.
+ */
+static int settle_wal(sqlite3 *db, struct error *err)
+{
+    fault_point(FAULT_CHECKPOINT_BEFORE);
+    int rc = exec(db, "PRAGMA wal_checkpoint(TRUNCATE)", err);
+    fault_point(FAULT_CHECKPOINT_AFTER);
+    return rc;
+}
+
 static int read_version(sqlite3 *db, int *version, struct error *err)
 {
     char text[32];
@@ -193,6 +206,7 @@ int store_schema_apply(sqlite3 *db, struct error *err)
              err);
     if (rc < 0) return rc;
     rc = check_integrity(db, err);
+    if (rc == 0) rc = settle_wal(db, err);
     if (rc < 0) return rc;
     rc = read_version(db, &version, err);
     if (rc < 0) return rc;

@@ -4,13 +4,15 @@
  * power failure. They do something in a build with --enable-fault-injection only: elsewhere neither
  * their names nor a variable that arms one is in the program.
  *
- *   AGENT_FAULT=chain.broadcast.after:3   die when this point is passed for the third time
- *   AGENT_FAULT=list                      print all points and exit
+ *   AGENT_FAULT=chain.broadcast.after:3      die when this point is passed for the third time
+ *   AGENT_FAULT=turn.tx_mined.before:1:100   and let the other threads go on for 100 ms before
+ *   AGENT_FAULT=list                         print all points and exit
  */
 #ifndef UTIL_FAULT_H
 #define UTIL_FAULT_H
 
 enum fault {
+    FAULT_NONE = 0,
 #define FAULT(id, name, what) FAULT_##id,
 #include "agent/util/fault.def"
 #undef FAULT

@@ -1,189 +1,162 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The agent is killed with SIGKILL in each state and started again: one Slurm job, one right end.
-// A state is held by stopping what the agent waits for in it; FETCHED and REPORTED, which nothing
-// outside holds, are left to the moment at which the log tells of them.
-import { assert, checkOnce, holdSubmissions, killAgent, restartAgent, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
+// The crash campaign: the agent dies at each of its fault points, then at random ones and at random
+// moments, while jobs of all kinds flow; after that every job has one right end (flow.mjs).
+//   CRASH_CAMPAIGN=30   random deaths, 0 for none
+//   CRASH_SEED=N        which ones: what a seed chooses is always the same, not what it meets
+//   CRASH_POINTS=REGEX  only these points; "none": random deaths only
+// The agent (AGENT_PROGRAM) is of a build with --enable-fault-injection. With another one, and "none",
+// there are deaths at random moments only.
+import { writeFileSync } from 'node:fs';
+import { agentProgram, assert, killAgent, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
+import { Flow, KIND_NAMES } from './flow.mjs';
+import { PATIENCE_MS, isCommon, rankOf, situationOf } from './situations.mjs';
+import { runOk } from '../devnet/process.mjs';
 
-const exit3 = { script: '#!/bin/sh\necho once >> "$HOME/ran-$SLURM_JOB_NAME"\nsleep 1\nexit 3\n' };
+const RANDOM_DEATHS = Number(process.env.CRASH_CAMPAIGN ?? 30);
+const SEED = Number(process.env.CRASH_SEED ?? Date.now() % 1000000);
+const BATCH = 30;
 
-const inState = (grid, id, state, from = 0) =>
-    grid.agent.waitLog(new RegExp(`-> ${state}\\b.*${id}`), 20000, from);
+const only = process.env.CRASH_POINTS ?? '';
+const list = await runOk([agentProgram, '--version'], { env: { AGENT_FAULT: 'list' } });
+const all = [...list.matchAll(/^(\w+\.\S+) /gm)].map(([, name]) => name);
+const points = all.filter((point) => new RegExp(only).test(point)).sort((a, b) => rankOf(a) - rankOf(b));
 
-async function finish(grid, id, options) {
-    const job = await grid.waitStatus(id, 'FAILED', 60000);
-    assert.equal(Number(job.exitCode), 3);
-    await checkOnce(grid, id, options);
+let flow;
+
+/** A test that starts the agent itself, and leaves none. */
+const deadly = (name, fn) =>
+    test(name, async (grid) => {
+        try {
+            await fn(grid);
+        } finally {
+            await killAgent(grid);
+        }
+    }, { agent: false });
+
+function restArgs(grid) {
+    const token = grid.path('agent', 'slurm.token');
+    writeFileSync(token, `${grid.slurm.token('root')}\n`, { mode: 0o600 });
+    return [`--slurm.rest.endpoint=http://127.0.0.1:${grid.ports.slurmrestd}`, `--slurm.rest.token-file=${token}`];
 }
 
-test('claims that are sent and not mined', async (grid) => {
-    await grid.chain.rpc('evm_setAutomine', [false]);
-    const requests = [grid.requestJob({ ...exit3, schedule: false }), grid.requestJob({ ...exit3, customer: 'bob', schedule: false })];
-    await sleep(300);
-    await grid.chain.rpc('evm_mine');
-    const ids = await Promise.all(requests);
-    const scheduled = ids.map((id) => grid.chain.metaSchedule(id));
-    await sleep(300);
-    await grid.chain.rpc('evm_mine');
-    await Promise.all(scheduled);
-    await waitFor('no claims wait in the mempool', async () => {
-        const pool = await grid.chain.rpc('txpool_status');
-        return Number(pool.pending) >= 2;
-    });
-    await killAgent(grid);
-    await startAgent(grid);
-    await grid.chain.rpc('evm_setAutomine', [true]);
-    await grid.chain.rpc('evm_mine');
-    for (const id of ids) await finish(grid, id);
-});
+/** The ways to Slurm by turns: what one of them began the next one has to find. */
+const waysToSlurm = (grid, i) =>
+    [() => [], () => restArgs(grid), () => ['--slurm.backend=rest', ...restArgs(grid)]][i % 3]();
 
-test('CLAIMED: the customer API hangs', async (grid) => {
-    grid.customerApi.hang(50);
-    const id = await grid.requestJob(exit3);
-    await inState(grid, id, 'CLAIMED');
-    await killAgent(grid);
-    grid.customerApi.release();
-    await startAgent(grid);
-    await finish(grid, id);
-});
+/** Before a commit the other threads get time to do what must not be done yet. */
+const stalled = (point, passage = 1) => `${point}:${passage}${/^turn.*before/.test(point) ? ':100' : ''}`;
 
-test('FETCHED', async (grid) => {
-    const id = await grid.requestJob(exit3);
-    await inState(grid, id, 'FETCHED');
-    await killAgent(grid);
-    await startAgent(grid);
-    await finish(grid, id);
-});
+const starts = (grid, args, AGENT_FAULT) =>
+    startAgent(grid, ['--reconcile.interval=1s', ...args], { env: { AGENT_FAULT }, wait: false });
 
-test('FETCHED: sshd hangs', async (grid) => {
-    grid.sshd.pause();
-    const id = await grid.requestJob(exit3);
-    await inState(grid, id, 'FETCHED');
-    await sleep(300);
-    await killAgent(grid);
-    grid.sshd.resume();
-    await startAgent(grid);
-    await finish(grid, id);
-});
+const died = (grid, timeoutMs) => Promise.race([grid.agent.ended, sleep(timeoutMs)]);
 
-for (const [what, answer] of [['slurmctld has not the request yet', 'comes'], ['slurmctld has the request, and nobody its answer', 'is awaited']])
-    test(`SUBMITTING: ${what}`, async (grid) => {
-        const submissions = await holdSubmissions(grid, 'alice', answer);
-        await restartAgent(grid, submissions.args);
-        const id = await grid.requestJob(exit3);
-        await submissions.called();
-        if (answer === 'is awaited') {
-            submissions.release();
-            await waitFor('it is not in the queue', () => grid.slurmJobOf(id));
-        }
+async function dead(grid, point) {
+    const end = await died(grid, PATIENCE_MS);
+    assert.ok(end, `${point} is never passed`);
+    assert.equal(end.signal, 'SIGKILL', grid.agent.tail(5));
+}
+
+async function dieAt(grid, point, i) {
+    const situation = situationOf(point, i);
+    try {
+        await situation.before?.(grid, flow);
+        await starts(grid, situation.args?.(grid) ?? waysToSlurm(grid, i), stalled(point));
+        await situation.after?.(grid, flow).catch((error) => {
+            if (grid.agent.alive) throw error; // else a job of before has brought it there
+        });
+        await dead(grid, point);
+    } finally {
         await killAgent(grid);
-        submissions.release();
-        await startAgent(grid);
-        await finish(grid, id);
-    });
-
-test('SUBMITTED: the job waits in Slurm', async (grid) => {
-    await grid.slurm.command(['scontrol', 'update', 'PartitionName=main', 'State=DOWN']);
-    const id = await grid.requestJob(exit3);
-    await inState(grid, id, 'SUBMITTED');
-    await killAgent(grid);
-    await startAgent(grid);
-    await grid.slurm.command(['scontrol', 'update', 'PartitionName=main', 'State=UP']);
-    await finish(grid, id);
-});
-
-test('RUNNING: the report waits for the chain', async (grid) => {
-    const id = await grid.requestJob({ script: '#!/bin/sh\nsleep 4\nexit 3\n' });
-    await inState(grid, id, 'SUBMITTED');
-    grid.anvil.pause();
-    await inState(grid, id, 'RUNNING');
-    await killAgent(grid);
-    grid.anvil.resume();
-    await startAgent(grid);
-    await finish(grid, id);
-});
-
-test('RUNNING: the report is mined', async (grid) => {
-    const id = await grid.requestJob({ script: '#!/bin/sh\nsleep 4\nexit 3\n' });
-    await grid.waitStatus(id, 'RUNNING', 20000);
-    await killAgent(grid);
-    await startAgent(grid);
-    await finish(grid, id);
-});
-
-test('ENDED: the end waits for the chain', async (grid) => {
-    const id = await grid.requestJob({ script: '#!/bin/sh\nsleep 2\nexit 3\n' });
-    await grid.waitStatus(id, 'RUNNING', 20000);
-    grid.anvil.pause();
-    await inState(grid, id, 'ENDED');
-    await killAgent(grid);
-    grid.anvil.resume();
-    await startAgent(grid);
-    await finish(grid, id);
-});
-
-test('ENDED: the end is in the mempool', async (grid) => {
-    const id = await grid.requestJob({ script: '#!/bin/sh\nsleep 2\nexit 3\n' });
-    await grid.waitStatus(id, 'RUNNING', 20000);
-    await grid.chain.rpc('evm_setAutomine', [false]);
-    await inState(grid, id, 'ENDED');
-    await waitFor('the end is not in the mempool', async () => Number((await grid.chain.rpc('txpool_status')).pending) >= 1);
-    await killAgent(grid);
-    await startAgent(grid);
-    await grid.chain.rpc('evm_setAutomine', [true]);
-    await grid.chain.rpc('evm_mine');
-    await finish(grid, id);
-});
-
-test('REPORTED', async (grid) => {
-    const id = await grid.requestJob(exit3);
-    await inState(grid, id, 'REPORTED');
-    await killAgent(grid);
-    await startAgent(grid);
-    await finish(grid, id);
-    await inState(grid, id, 'DONE');
-});
-
-test('REFUSED: the refusal waits for the chain', async (grid) => {
-    grid.customerApi.hang(1);
-    const id = await grid.requestJob({ customer: 'stranger' });
-    await inState(grid, id, 'CLAIMED');
-    grid.anvil.pause();
-    grid.customerApi.release();
-    await killAgent(grid);
-    await startAgent(grid);
-    await sleep(1000);
-    await killAgent(grid);
-    grid.anvil.resume();
-    await startAgent(grid);
-    await waitFor('the job is not refused', async () => (await grid.events({ name: 'JobRefusedEvent', jobId: id })).length === 1, 30000);
-    await inState(grid, id, 'DONE');
-});
-
-test('DONE: nothing is done again', async (grid) => {
-    const id = await grid.requestJob(exit3);
-    await inState(grid, id, 'DONE');
-    const nonce = await grid.chain.rpc('eth_getTransactionCount', [grid.chain.wallets.provider.address, 'latest']);
-    await killAgent(grid);
-    await startAgent(grid);
-    await sleep(2000);
-    await finish(grid, id);
-    assert.equal(await grid.chain.rpc('eth_getTransactionCount', [grid.chain.wallets.provider.address, 'latest']), nonce);
-});
-
-test('20 kills at random moments while 12 jobs run', async (grid) => {
-    const seed = Number(process.env.CRASH_SEED ?? Date.now() % 1000000);
-    console.log(`# CRASH_SEED=${seed}`);
-    let state = seed;
-    const random = () => (state = (state * 1103515245 + 12345) % 2147483648) / 2147483648;
-    const ids = await Promise.all(
-        Array.from({ length: 12 }, (_, i) => grid.requestJob({ ...exit3, memPerCpu: 10, customer: ['alice', 'bob', 'carol'][i % 3] })),
-    );
-    for (let i = 0; i < 20; i++) {
-        await sleep(50 + random() * 900);
-        await killAgent(grid);
-        await startAgent(grid);
+        await situation.cleanup?.(grid);
     }
-    for (const id of ids) await finish(grid, id);
+}
+
+/** All goes on to its end without another death, and nothing comes after the end. */
+async function allEnd(grid) {
+    await startAgent(grid);
+    await flow.settle();
+    const count = (await flow.transactions()).length;
+    await killAgent(grid);
+    await startAgent(grid);
+    await sleep(1500);
+    await flow.check();
+    assert.equal((await flow.transactions()).length, count, 'transactions after the end');
+}
+
+deadly('the agent has fault points', async (grid) => {
+    flow = await Flow.begin(grid);
+    assert.ok(all.length > 60 || only === 'none', `${all.length} points: configure --enable-fault-injection`);
 });
 
-await runTests();
+for (const [i, point] of points.entries()) deadly(`dies at ${point}`, (grid) => dieAt(grid, point, i));
+
+if (points.length) deadly('after a death at each point every job has one right end', allEnd);
+
+deadly('dies with its claim, its RUNNING and its end in the mempool', async (grid) => {
+    const { chain } = grid;
+    const { id } = await flow.add('bad');
+    await chain.rpc('evm_setAutomine', [false]);
+    await startAgent(grid);
+    try {
+        for (const status of ['SCHEDULED', 'RUNNING', 'FAILED']) {
+            await waitFor(`nothing waits for ${status}`, async () => Number((await chain.rpc('txpool_status')).pending) > 0, PATIENCE_MS);
+            await killAgent(grid);
+            await startAgent(grid); // it finds its transaction where it was
+            await chain.rpc('evm_mine');
+            await grid.waitStatus(id, status);
+        }
+    } finally {
+        await chain.rpc('evm_setAutomine', [true]);
+    }
+});
+
+if (all.length)
+    deadly('dies after a submission, and again when the job was taken away: it does not run on', async (grid) => {
+        let withdraw;
+        const when = new Promise((resolve) => (withdraw = resolve));
+        const { id, acts } = await flow.add('withdrawn', { when });
+        await starts(grid, [], 'slurm.submit.after');
+        await dead(grid, 'slurm.submit.after');
+        withdraw();
+        await acts; // a log alone tells of it
+        await starts(grid, [], 'turn.chain_logs.after');
+        await dead(grid, 'turn.chain_logs.after');
+        await startAgent(grid);
+        await grid.waitSlurm(id, 'CANCELLED');
+    });
+
+// Random deaths, a batch at a time: a job that is being submitted when the agent dies waits until one
+// of its successors lives for longer than a submission may take.
+
+let state = SEED;
+const random = (n) => {
+    state = (state * 1103515245 + 12345) % 2147483648;
+    return Math.floor((state / 2147483648) * n);
+};
+const common = all.filter(isCommon);
+const passages = (point) => (/ready/.test(point) ? 1 : 5); // that happen in a short life
+
+async function dieAtRandom(grid) {
+    const kind = KIND_NAMES[random(KIND_NAMES.length)];
+    const point = common[random(common.length)];
+    const fault = point && random(3) ? stalled(point, 1 + random(passages(point))) : undefined;
+    const delayMs = fault ? 3000 : random(1500);
+    const way = random(3);
+    await flow.add(kind);
+    await starts(grid, waysToSlurm(grid, way), fault);
+    const end = await died(grid, delayMs);
+    console.log(`#   ${kind}, ${fault ?? 'SIGKILL'}${end ? '' : ` after ${delayMs} ms`}`);
+    if (end) await dead(grid, fault);
+    await killAgent(grid);
+}
+
+for (let left = RANDOM_DEATHS; left > 0; left -= BATCH) {
+    const n = Math.min(left, BATCH);
+    deadly(`${n} random deaths (CRASH_SEED=${SEED})`, async (grid) => {
+        for (let i = 0; i < n; i++) await dieAtRandom(grid);
+    });
+    deadly('after random deaths every job has one right end', allEnd);
+}
+
+await runTests({ slurmdbd: true, customerCredits: 1000000n });

@@ -13,15 +13,17 @@ const build = process.env.AGENT_BUILD;
 if (!build) throw new Error('AGENT_BUILD: the directory in which make was run');
 
 const tests = [];
-export const test = (name, fn) => tests.push({ name, fn });
+export const test = (name, fn, { agent = true } = {}) => tests.push({ name, fn, agent });
 
 // Slurm in a root of its own, and what was built for it there: see suite_trixie of check.
 const slurmRoot = process.env.DEVNET_SLURM_ROOT;
 const slurmBuild = process.env.DEVNET_SLURM_BUILD ?? build;
 
+export const agentProgram = process.env.AGENT_PROGRAM ?? join(build, 'deepsquare-agent'); // another build of it
+
 export const newGrid = (options = {}) =>
     new Grid({
-        agent: process.env.AGENT_PROGRAM ?? join(build, 'deepsquare-agent'), // another build of it
+        agent: agentProgram,
         pluginDir: join(slurmBuild, '.libs'),
         forwarder: join(slurmBuild, 'deepsquare-forwarder'),
         slurmRoot,
@@ -37,9 +39,8 @@ const AGENT_ENV = Object.fromEntries(
 );
 
 /**
-/**
- * Runs the tests one after the other on one grid; the agent runs, with args, at the start of each.
- * prepare(grid): what else there is to do, before it is first started.
+ * Runs the tests one after the other on one grid; the agent runs, with args, at the start of each that
+ * wants it. prepare(grid): what else there is to do, before it is first started.
  */
 export async function runTests(options = {}, prepare = async () => {}, args = []) {
     const grid = newGrid(options);
@@ -49,10 +50,10 @@ export async function runTests(options = {}, prepare = async () => {}, args = []
     try {
         await grid.start();
         await prepare(grid);
-        for (const [i, { name, fn }] of tests.entries()) {
+        for (const [i, { name, fn, agent }] of tests.entries()) {
             const began = Date.now();
             try {
-                if (!grid.agent.alive) await startAgent(grid, args);
+                if (agent && !grid.agent.alive) await startAgent(grid, args);
                 await fn(grid);
                 console.log(`ok ${i + 1} - ${name} (${Date.now() - began} ms)`);
             } catch (error) {
@@ -127,12 +128,12 @@ const WAYS = {
     rest: (grid) => ['--slurm.backend=rest', ...grid.restArgs()],
 };
 
-export const startAgent = (grid, args = [], env = {}) =>
-    grid.startAgent({ args: [...AGENT_ARGS, ...WAYS[way](grid), ...args], env: { ...AGENT_ENV, ...env } });
+export const startAgent = (grid, args = [], { env = {}, ...rest } = {}) =>
+    grid.startAgent({ args: [...AGENT_ARGS, ...WAYS[way](grid), ...args], env: { ...AGENT_ENV, ...env }, ...rest });
 
-export async function restartAgent(grid, args, env) {
+export async function restartAgent(grid, args, options) {
     await grid.agent.stop();
-    await startAgent(grid, args, env);
+    await startAgent(grid, args, options);
 }
 
 // An sbatch that tells when it is called, waits to be let go, and may keep Slurm's answer to itself.

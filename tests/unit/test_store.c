@@ -643,6 +643,15 @@ static void test_unreadable_job_is_left_alone(void **state)
     store_close(s);
 }
 
+static off_t wal_size(void)
+{
+    struct stat st;
+    char path[128];
+    in_dir(path, sizeof(path), "agent.db-wal");
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_size;
+}
+
 /* What is committed is on disk when the process is killed, and the rest is not. */
 static void test_kill_keeps_what_was_committed(void **state)
 {
@@ -666,7 +675,9 @@ static void test_kill_keeps_what_was_committed(void **state)
     assert_int_equal(kill(pid, SIGKILL), 0);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     struct job got, a = sample_job(8), b = sample_job(9);
+    assert_true(wal_size() > 0);
     struct store *s = must_open();
+    assert_int_equal(wal_size(), 0); // nothing new is built on a WAL that an fsync() may have failed
     assert_int_equal(store_job_get(s, a.id, &got), 0);
     assert_int_equal(store_job_get(s, b.id, &got), ERR_NOTFOUND);
     store_close(s);
