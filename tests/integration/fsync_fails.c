@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * For LD_PRELOAD: a disk whose fsync() fails with EIO as long as the file $FSYNC_FAILS exists. If it
- * says "lose", what was appended to the file $FSYNC_LOSES since its last good fsync() is gone, as it
- * may be on a real disk.
+ * For LD_PRELOAD: a disk whose fsync() fails with EIO as long as the file $FSYNC_FAILS exists. If
+ * it says "lose", what was appended to the file $FSYNC_LOSES since its last good fsync() is gone,
+ * as it may be on a real disk.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -677,7 +677,8 @@ static void test_kill_keeps_what_was_committed(void **state)
     struct job got, a = sample_job(8), b = sample_job(9);
     assert_true(wal_size() > 0);
     struct store *s = must_open();
-    assert_int_equal(wal_size(), 0); // nothing new is built on a WAL that an fsync() may have failed
+    assert_int_equal(wal_size(),
+                     0); // nothing new is built on a WAL that an fsync() may have failed
     assert_int_equal(store_job_get(s, a.id, &got), 0);
     assert_int_equal(store_job_get(s, b.id, &got), ERR_NOTFOUND);
     store_close(s);
