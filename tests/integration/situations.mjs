@@ -114,12 +114,16 @@ const lateSbatch = {
     },
 };
 
-/** An agent that lived long enough to get events: with each one that does not the forwarder waits longer. */
+/** With each agent that dies on it the plugin's forwarder waits longer: one lives until it is well again. */
 const eventsFlow = {
     async before(grid, flow) {
         await startAgent(grid);
         const { id } = await flow.add('good');
-        await grid.agent.waitLog(new RegExp(`ENDED.*says the plugin.*${id}`), 2 * PATIENCE_MS);
+        await grid.waitSlurm(id, 'COMPLETED');
+        await waitFor('the forwarder waits', () => {
+            const [last] = grid.slurmctld.log().match(/the agent takes (no events|events again)/g)?.slice(-1) ?? [];
+            return last !== 'the agent takes no events';
+        }, 2 * PATIENCE_MS, 100);
         await killAgent(grid);
         await flow.add('good');
     },
@@ -127,7 +131,7 @@ const eventsFlow = {
 
 const SITUATIONS = [
     [/^store\./, {}], // its first starts
-    [/^(turn\.chain|chain)_?\.?reorg\./, blocksGo],
+    [/^(turn\.chain_|chain\.)reorg\./, blocksGo],
     [/^(event|turn\.plugin_event)\./, eventsFlow],
     [/^customer\.tell\./, withJob('refused')],
     [/^slurm\.cancel\./, withJob('cancelled')],
