@@ -2,7 +2,7 @@
 // Wrong input, and people who wish others ill.
 import { writeFileSync, statSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { assert, checkOnce, runJob, runTests, startAgent, test, waitFor } from './lib.mjs';
+import { assert, checkOnce, holdSubmissions, killAgent, restartAgent, runJob, runTests, startAgent, test, waitFor } from './lib.mjs';
 import { run } from '../devnet/process.mjs';
 
 const again = (grid, args = []) =>
@@ -60,8 +60,16 @@ test('a job that was named like a customer\'s before, be it by himself, is not a
     const next = `0x${(BigInt(await grid.requestJob({ schedule: false })) + 1n).toString(16).padStart(64, '0')}`;
     for (const who of ['bob', 'alice'])
         await grid.slurm.command(['sbatch', '--job-name', next, '--comment', 'supervisor x', '--output', '/dev/null', '--chdir', '/tmp', '--mem', '10', '--wrap', 'sleep 30'], { as: grid.userOf(who).name });
-    const job = await runJob(grid, { script: '#!/bin/sh\nexit 8\n' }, { status: 'FAILED', exitCode: 8, slurmJobs: 3 });
-    assert.equal(job.id, next);
+    // Nor when the next agent does not know whether the last one has submitted its own.
+    const submissions = await holdSubmissions(grid, 'alice');
+    await restartAgent(grid, submissions.args);
+    const id = await grid.requestJob({ script: '#!/bin/sh\nexit 8\n' });
+    assert.equal(id, next);
+    await submissions.called();
+    await killAgent(grid);
+    await startAgent(grid);
+    assert.equal(Number((await grid.waitStatus(id, 'FAILED', 40000)).exitCode), 8);
+    await checkOnce(grid, id, { slurmJobs: 3 });
 });
 
 test('a login node with another host key gets no script', async (grid) => {

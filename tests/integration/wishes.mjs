@@ -40,24 +40,29 @@ const statesOf = async (grid, id) =>
 test('cancelled on chain, or taken away and given back, while its submission is under way', async (grid) => {
     const submissions = await holdSubmissions(grid, 'alice', 'is lost');
     await restartAgent(grid, submissions.args);
-    const brief = { ...long, script: '#!/bin/sh\nexit 0\n' };
-    const [id, back] = [await grid.requestJob(brief), await grid.requestJob(brief)];
-    for (const each of [id, back]) await grid.agent.waitLog(new RegExp(`-> SUBMITTING.*${each}`), 10000);
-    await submissions.called();
-    await partition(grid, 'DOWN'); // so that they wait
-    await grid.cancelJob(id);
-    await grid.chain.send('operator', 'MetaScheduler', 'timeoutJob', [back]);
-    for (const each of [id, back]) await grid.agent.waitLog(new RegExp(`-> CANCELLING.*${each}`), 10000);
-    submissions.release();
-    for (const each of [id, back]) await grid.agent.waitLog(new RegExp(`CANCELLING -> DONE.*${each}`), 40000);
-    assert.deepEqual([await statesOf(grid, id), await statesOf(grid, back)], [['CANCELLED'], ['CANCELLED']]);
-    await partition(grid, 'UP');
-    await checkOnce(grid, id, { ran: false });
-    // The Slurm job of its earlier life is not taken for that of this one.
-    await grid.chain.metaSchedule(back);
-    await grid.waitStatus(back, 'FINISHED', 30000);
-    assert.deepEqual(await statesOf(grid, back), ['CANCELLED', 'COMPLETED']);
-    await restartAgent(grid);
+    try {
+        const brief = { ...long, script: '#!/bin/sh\nexit 0\n' };
+        const [id, back] = [await grid.requestJob(brief), await grid.requestJob(brief)];
+        for (const each of [id, back]) await grid.agent.waitLog(new RegExp(`-> SUBMITTING.*${each}`), 10000);
+        await submissions.called();
+        await partition(grid, 'DOWN'); // so that they wait
+        await grid.cancelJob(id);
+        await grid.chain.send('operator', 'MetaScheduler', 'timeoutJob', [back]);
+        for (const each of [id, back]) await grid.agent.waitLog(new RegExp(`-> CANCELLING.*${each}`), 10000);
+        submissions.release();
+        for (const each of [id, back]) await grid.agent.waitLog(new RegExp(`CANCELLING -> DONE.*${each}`), 40000);
+        assert.deepEqual([await statesOf(grid, id), await statesOf(grid, back)], [['CANCELLED'], ['CANCELLED']]);
+        await partition(grid, 'UP');
+        await checkOnce(grid, id, { ran: false });
+        // The Slurm job of its earlier life is not taken for that of this one.
+        await grid.chain.metaSchedule(back);
+        await grid.waitStatus(back, 'FINISHED', 30000);
+        assert.deepEqual(await statesOf(grid, back), ['CANCELLED', 'COMPLETED']);
+        assert.doesNotMatch(grid.agent.log(), /security:/, 'the plugin\'s word of a job that was cancelled is refused');
+    } finally {
+        await partition(grid, 'UP');
+        await restartAgent(grid);
+    }
 });
 
 test('more than there is: refused, with Slurm\'s words; given back, it is refused again', async (grid) => {
