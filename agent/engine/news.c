@@ -30,7 +30,9 @@ bool engine_news_is_of(const struct job *row, const struct news *n)
 void engine_news_foreign(struct engine *e, const char *job, uint64_t named, uint64_t ours)
 {
     unsigned int suppressed;
-    if (log_limit_ok(&e->event_limit, 1000, &suppressed))
+    if (!ours) // what slurmctld keeps of a submission that it refused, as a rule
+        log_job_info(job, "refused an event of Slurm job %" PRIu64 ": it has none", named);
+    else if (log_limit_ok(&e->event_limit, 1000, &suppressed))
         log_job_warn(job,
                      "security: refused an event that names Slurm job %" PRIu64 ", ours is %" PRIu64
                      " (%u more not logged)",

@@ -82,6 +82,7 @@ test('more than there is: refused, with Slurm\'s words; given back, it is refuse
     }
     const moves = (await grid.events({ name: 'JobTransitionEvent', jobId: id })).map((e) => Number(e.args._to));
     assert.deepEqual(moves.filter((to) => to >= 3), [], 'it is not RUNNING, nor at an end');
+    assert.doesNotMatch(grid.agent.log(), /security:/);
 });
 
 test('cancelled on chain while it waits in Slurm', async (grid) => {
