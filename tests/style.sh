@@ -74,4 +74,5 @@ report "shell scripts pass shellcheck" "$(
 report "no registry, download address or path of a machine is named" "$(
     grep -nE 'registry\.npmjs|deb\.debian\.org|"resolved"|/work/(main|wt|shared|build)' "${files[@]}" 2>/dev/null |
         grep -v '^tests/style.sh')"
+report "no merge is left half done" "$(grep -nE '^(<<<<<<<|>>>>>>>) ' "${files[@]}" 2>/dev/null)"
 echo "1..$n"
