@@ -19,7 +19,6 @@ enum {
     SLURM_REST_MS = 60 * 1000, // with no jobs
     SLURM_DOWN_MS = 10 * 1000, // while it is down
     SLURM_SOON_MS = 500,       // so that one query is for all that was told meanwhile
-    QUERY_MAX = 1000,          // job ids in one query: some 8 KiB of command line
 };
 
 struct slurm_task {
@@ -75,7 +74,7 @@ static size_t count_in_slurm(const struct engine *e)
     for (size_t i = 0; i < JOB_BUCKETS; i++)
         for (const struct live_job *j = e->jobs[i]; j; j = j->next)
             n += engine_job_in_slurm(j);
-    return n < QUERY_MAX ? n : QUERY_MAX;
+    return n;
 }
 
 long long engine_slurm_next_ms(const struct engine *e)
