@@ -169,7 +169,8 @@ ok "no node suffers" no_node_suffers
 # 6. Nothing stays.
 wait "$by_hand"
 ok "what gives up says so, in one line" test "$(grep -c . "$lab/out/by_hand")" = 1
-ok "and why" grep -q "start of Slurm job 77 not reported to 127.0.0.1:1: .*refused" "$lab/out/by_hand"
+# Of its last try: a loaded machine may end that before it is refused.
+ok "and why" grep -qiE "start of Slurm job 77 not reported to 127.0.0.1:1: .*(refused|deadline|connect)" "$lab/out/by_hand"
 ok "no process outlives its deadline" wait_for 40 no_onces
 ok "and none is a zombie" sh -c "! ps -e -o stat=,comm= | grep '^Z.*deepsquare'"
 stop_ctld
