@@ -23,12 +23,13 @@ const SHOW_ENV = '#!/bin/bash\nenv | grep -v ^_= | sort\npwd\numask\n';
 
 /**
  * What differs by nature: ids, times, and what the login node's sshd sets; and what newer sbatch says a
- * second time (of SLURM_CPUS_PER_TASK), in words that change from release to release.
+ * second time (of SLURM_CPUS_PER_TASK), in words that change from release to release. The
+ * priority is that of whoever runs sbatch: a test may be run under nice.
  */
 const comparable = (text) =>
     text
         .split('\n')
-        .filter((line) => !/^(SLURM_JOB_?ID|SLURM_TASK_PID|PATH|LANG|SLURM_JOB_NAME|SLURM_JOB_(START|END)_TIME|SLURM_TRES_PER_TASK)=/.test(line))
+        .filter((line) => !/^(SLURM_JOB_?ID|SLURM_TASK_PID|PATH|LANG|SLURM_JOB_NAME|SLURM_JOB_(START|END)_TIME|SLURM_TRES_PER_TASK|SLURM_PRIO_PROCESS)=/.test(line))
         .join('\n');
 
 test('the life of a job, by slurmrestd alone', async (grid) => {
