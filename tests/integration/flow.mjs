@@ -222,7 +222,8 @@ function expected(kind, is, accounted) {
         minutes: slurm && !free ? Math.max(1, Math.ceil(seconds / 60)) : 0,
         slurm: slurm ? [slurm] : [], // by accounting: all there ever was
         queue: slurm ? [slurm] : [],
-        seconds: free ? 0 : seconds, // of a job that is taken away nothing is reported
+        // A job that is taken away may be done before its end is told.
+        seconds: free && is.seconds === 0 ? 0 : seconds,
         state: 'DONE',
     };
 }
