@@ -165,7 +165,8 @@ test('new heads over WebSocket: sooner with it, as well without', async (grid) =
     const [at, before] = [Date.now(), polls()];
     await runJob(grid, EXIT_5, FAILED);
     const due = Math.ceil((Date.now() - at) / 6000);
-    assert.ok(polls() - before >= due + 4, `${polls() - before} polls, ${due} were due anyway`);
+    // How many more depends on how many heads come at once: they are one reason to poll.
+    assert.ok(polls() - before > due, `${polls() - before} polls, ${due} were due anyway`);
     relay.close();
     sockets.forEach((socket) => socket.destroy());
     await grid.agent.waitLog(/no new heads over WebSocket, polling goes on as before/, 5000);
