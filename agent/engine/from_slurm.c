@@ -3,14 +3,10 @@
  * The agent's own batched query of its jobs, the floor under what the plugins tell: it sees starts,
  * ends that no plugin told, and whether an end that was told is the last one.
  */
-#include <inttypes.h>
 #include <limits.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "agent/engine/bill.h"
 #include "agent/engine/engine_private.h"
 #include "agent/util/clock.h"
 #include "agent/util/fault.h"
