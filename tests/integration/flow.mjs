@@ -31,30 +31,51 @@ const limitMinutes = async (grid, id) => {
     return Number(days) * 1440 + Number(h) * 60 + Number(m);
 };
 
-async function cancel(grid, { id, customer }) {
-    await reached(grid, id, 'RUNNING');
-    await grid.cancelJob(id, customer);
+/** Does it until it is done: the node may be away, or go before it answers. What is refused is an error. */
+const insist = (what, isDone, act) =>
+    waitFor(what, async () => {
+        if (await isDone()) return true;
+        await act().catch((error) => {
+            throw Object.assign(error, { final: error.errorName !== undefined });
+        });
+        return true;
+    }, PATIENCE_MS, 250);
+
+function cancelled(grid, { id, customer }) {
+    const isDone = async () => {
+        const job = await grid.job(id);
+        return job.hasCancelRequest || job.status === 'CANCELLED';
+    };
+    return insist(`${id} is not cancelled`, isDone, () => grid.cancelJob(id, customer));
+}
+
+async function cancel(grid, job) {
+    await reached(grid, job.id, 'RUNNING');
+    await cancelled(grid, job);
 }
 
 /** As soon as the provider has claimed it: what becomes of it in Slurm is a matter of moments. */
-async function withdraw(grid, { id, customer }) {
-    await waitFor(`${id} is not claimed`, async () => !/PENDING|META/.test((await grid.job(id)).status), PATIENCE_MS, 50);
-    if ((await grid.job(id)).status !== 'CANCELLED') await grid.cancelJob(id, customer);
+async function withdraw(grid, job) {
+    await waitFor(`${job.id} is not claimed`, async () => !/PENDING|META/.test((await grid.job(job.id)).status), PATIENCE_MS, 50);
+    await cancelled(grid, job);
 }
 
-async function extend(grid, { id, customer }) {
+async function extend(grid, job) {
+    const { id, customer } = job;
     await reached(grid, id, 'RUNNING');
     const minutes = Number((LONG.amount + MORE) / grid.price(LONG));
-    await grid.topUpJob(id, MORE, customer);
+    const isPaid = async () => BigInt((await grid.job(id)).cost.maxCost) > LONG.amount;
+    await insist(`${id} is not topped up`, isPaid, () => grid.topUpJob(id, MORE, customer));
     await waitFor(`the limit of ${id} is not raised`, async () => (await limitMinutes(grid, id)) >= minutes - 1, PATIENCE_MS, 500);
     const limit = await limitMinutes(grid, id);
     assert.ok(limit <= minutes + 1, `the limit is ${limit} min, paid are ${minutes}`);
-    await grid.cancelJob(id, customer);
+    await cancelled(grid, job);
 }
 
 async function panic(grid, { id }) {
     await reached(grid, id, 'RUNNING');
-    await grid.chain.send('operator', 'MetaScheduler', 'panicJob', [id, 'fire']);
+    const isDone = async () => (await grid.job(id)).status === 'PANICKED';
+    await insist(`${id} is not panicked`, isDone, () => grid.chain.send('operator', 'MetaScheduler', 'panicJob', [id, 'fire']));
 }
 
 /** What is requested, what is done with it, and its end on chain and in Slurm (if it gets there). */
