@@ -176,7 +176,7 @@ static void take(struct engine *e, struct event_mail *em, struct live_job *j, co
     }
     if (says && !earlier_claim && early)
         engine_news_keep(e, ev->job, row != NULL, &n);
-    else if (says && !earlier_claim && j)
+    else if (says && !earlier_claim && j && row->state != JOB_DONE)
         engine_news_take(e, j, &n, "the plugin");
     else if (!earlier_claim && !early)
         late_end(e, row, ev);

@@ -304,6 +304,40 @@ static void test_of_a_job_that_is_done(void **state)
     assert_int_equal(kept(JOB), 0);
 }
 
+static void keep_bill(void *ctx, const struct bill *b)
+{
+    *(struct bill *)ctx = *b;
+}
+
+/* It was taken away, and is done since its cancel: what it ran is told later, before or after the
+ * engine has let go of it. */
+static void assert_a_late_end_is_in_the_bill(bool forgotten)
+{
+    struct bill bill = {0};
+    have_job(JOB_CANCELLING)->start_s = 110;
+    struct live_job *j = engine_job_find(engine, JOB);
+    store_begin(engine->o.store);
+    assert_true(engine_job_event_apply(engine, j, EV_CANCELLED, "test"));
+    commit();
+    assert_int_equal(row()->state, JOB_DONE);
+    if (forgotten) engine_job_drop(engine, j);
+    assert_int_equal(send_event(the_end, JOB), 0);
+    assert_int_equal(store_bills_since(engine->o.store, 0, keep_bill, &bill), 0);
+    assert_int_equal(bill.duration_s, 60);
+    assert_int_equal(bill.suspended_s, 10);
+    assert_int_equal(bill.end_s, 180);
+}
+
+static void test_of_a_job_that_was_taken_away(void **state)
+{
+    assert_a_late_end_is_in_the_bill(false);
+}
+
+static void test_of_a_job_that_was_taken_away_long_ago(void **state)
+{
+    assert_a_late_end_is_in_the_bill(true);
+}
+
 static void test_of_a_job_that_was_never_submitted(void **state)
 {
     have_job(JOB_REFUSED)->slurm_id = 0;
@@ -551,6 +585,8 @@ int main(void)
         TEST(test_of_an_earlier_job_of_that_id),
         TEST(test_of_an_earlier_claim),
         TEST(test_of_a_job_that_is_done),
+        TEST(test_of_a_job_that_was_taken_away),
+        TEST(test_of_a_job_that_was_taken_away_long_ago),
         TEST(test_of_a_job_that_was_never_submitted),
         TEST(test_absurd_numbers),
         TEST(test_a_flood_of_unknown_jobs),
