@@ -49,7 +49,6 @@ struct chain_ready {
 struct chain_poll {
     uint64_t head;
     int64_t head_time_s;                    // the head block's timestamp
-    uint64_t nonce;                         // eth_getTransactionCount(latest)
     uint64_t claimable, cancelling, top_up; // sizes of our three queues
     bool valid;   // the ProviderManager lets us take jobs: approved, not banned
     bool waiting; // a registration of ours waits for approval

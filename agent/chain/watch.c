@@ -166,7 +166,7 @@ static int read_standing(struct watch *w, int first, struct chain_poll *p, struc
     return rc;
 }
 
-enum { POLL_HEAD, POLL_QUEUES, POLL_NONCE = POLL_QUEUES + 3, POLL_STANDING };
+enum { POLL_HEAD, POLL_QUEUES, POLL_STANDING = POLL_QUEUES + 3 };
 
 static int
 read_head(struct watch *w, struct chain_poll *p, struct chain_block *head, struct error *err)
@@ -190,10 +190,7 @@ static int read_poll(struct watch *w, struct chain_poll *p, struct error *err)
     int rc = 0;
     for (int i = 0; i < 3 && rc == 0; i++)
         rc = read_word(w, POLL_QUEUES + i, queue_calls[i], 0, sizes[i], err);
-    if (rc == 0) rc = read_standing(w, POLL_STANDING, p, err);
-    if (rc < 0) return rc;
-    rc = chain_result_u64(w->batch, POLL_NONCE, &p->nonce, err);
-    return rc < 0 ? error_prefix(err, "nonce") : 0;
+    return rc < 0 ? rc : read_standing(w, POLL_STANDING, p, err);
 }
 
 /* Returns the index of follow_check()'s question in *check. */
@@ -204,7 +201,6 @@ ask(struct watch *w, struct chain_poll *p, struct chain_block *head, int *check,
     jsonrpc_add(w->batch, "eth_getBlockByNumber", "[\"latest\",false]");
     for (int i = 0; i < 3; i++)
         add_question(w, &w->ready.queues, queue_calls[i]);
-    chain_add_nonce(w->batch, w->c);
     add_standing(w);
     *check = follow_add_check(w);
     int rc = pool_perform(w->rpc, w->batch, err);

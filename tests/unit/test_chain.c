@@ -642,7 +642,6 @@ static void test_ready_and_poll(void **state)
     s = wait_seen(f, SEEN_POLL, 3);
     assert_int_equal(s.poll.head, 10);
     assert_int_equal(s.poll.head_time_s, 1010);
-    assert_int_equal(s.poll.nonce, 4);
     assert_int_equal(s.poll.claimable, 3);
     assert_int_equal(s.poll.cancelling, 2);
     assert_int_equal(s.poll.top_up, 1);
