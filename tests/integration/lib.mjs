@@ -114,6 +114,16 @@ export async function runJob(grid, request = {}, wanted = {}) {
     return { id, ...job };
 }
 
+let longJobs = 0;
+
+/** Requests a job that runs until end() is called, however long things take: { id, end }. */
+export async function longJob(grid, { customer = 'alice', ...request } = {}) {
+    const name = `end${longJobs++}`;
+    const script = `#!/bin/sh\nuntil [ -e "$HOME/${name}" ]; do sleep 0.1; done\n`;
+    const id = await grid.requestJob({ customer, memPerCpu: 10, script, ...request });
+    return { id, end: () => writeFileSync(join(grid.userOf(customer).home, name), '') };
+}
+
 /** The agent is killed without warning; starting it again is the next thing that a test does. */
 export async function killAgent(grid) {
     await grid.agent.kill('SIGKILL');

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Starts of jobs told by the SPANK plugin, by prep, and by both: RUNNING is on chain while the job
 // runs, and once. The agent's own query is too seldom to tell first.
-import { assert, checkOnce, killAgent, runTests, startAgent, test, waitFor } from './lib.mjs';
+import { assert, checkOnce, killAgent, longJob, runTests, startAgent, test } from './lib.mjs';
 import { run } from '../devnet/process.mjs';
 
 const PLUGINS_ONLY = ['--slurm.query-interval=60s'];
-const script = (seconds) => `#!/bin/sh\nsleep ${seconds}\n`;
 
 /** From now on these tell: slurmctld reads slurm.conf at its start, a job's prolog plugstack.conf. */
 async function use(grid, ways) {
@@ -15,12 +14,12 @@ async function use(grid, ways) {
     await grid.slurmd.restart();
 }
 
-/** A job of some seconds, seen RUNNING on chain while Slurm has it so, and all in its log once. */
+/** A job that is RUNNING on chain while it runs, and all in its log once. */
 async function runTold(grid) {
     const from = grid.agent.logSize();
-    const id = await grid.requestJob({ script: script(5), memPerCpu: 10 });
-    await grid.waitStatus(id, 'RUNNING', 20000);
-    assert.equal((await grid.slurmJobOf(id)).JobState, 'RUNNING', 'it was told too late');
+    const { id, end } = await longJob(grid);
+    await grid.waitStatus(id, 'RUNNING', 20000); // it would never be, if only its end were told
+    end();
     await grid.waitStatus(id, 'FINISHED', 20000);
     await checkOnce(grid, id);
     const log = grid.agent.log(from);
@@ -45,9 +44,10 @@ test('SPANK alone', async (grid) => {
 });
 
 test('told once more by a node, in the middle of the job', async (grid) => {
-    const id = await grid.requestJob({ script: script(3), memPerCpu: 10 });
-    await grid.waitSlurm(id, 'RUNNING');
+    const { id, end } = await longJob(grid);
+    await grid.waitStatus(id, 'RUNNING', 20000);
     assert.equal((await tell(grid, (await grid.slurmJobOf(id)).JobId)).code, 0);
+    end();
     await grid.waitStatus(id, 'FINISHED', 20000);
     await checkOnce(grid, id);
 });
@@ -62,21 +62,26 @@ test('prep alone', async (grid) => {
     await runTold(grid);
 });
 
-test('the agent is away when a job starts: prep tells when it is back', async (grid) => {
-    const id = await grid.requestJob({ script: script(8), memPerCpu: 10 });
-    await waitFor('no Slurm job', () => grid.slurmJobOf(id), 10000, 5);
-    await killAgent(grid);
-    await grid.waitSlurm(id, 'RUNNING');
-    await startAgent(grid, PLUGINS_ONLY);
-    await grid.waitStatus(id, 'RUNNING', 20000);
-    await grid.waitStatus(id, 'FINISHED', 20000);
-    await checkOnce(grid, id);
-});
-
+// It gave up after half a minute. Before the agent goes away: what it tells is what its last try met.
 test('the start of a Slurm job that is not ours is refused, and changes nothing', async () => {
     const { code, stderr } = await stranger;
     assert.notEqual(code, 0);
     assert.match(stderr, /start of Slurm job 4711 not reported .*no such job here/);
+});
+
+test('the agent is away when a job starts: prep tells when it is back', async (grid) => {
+    const partition = (state) => grid.slurm.command(['scontrol', 'update', 'PartitionName=main', `State=${state}`]);
+    await partition('DOWN');
+    const { id, end } = await longJob(grid);
+    await grid.agent.waitLog(new RegExp(`-> SUBMITTED.*${id}`), 20000);
+    await killAgent(grid);
+    await partition('UP');
+    await grid.waitSlurm(id, 'RUNNING');
+    await startAgent(grid, PLUGINS_ONLY);
+    await grid.waitStatus(id, 'RUNNING', 20000);
+    end();
+    await grid.waitStatus(id, 'FINISHED', 20000);
+    await checkOnce(grid, id);
 });
 
 await runTests({ spank: true });
