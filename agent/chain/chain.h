@@ -191,6 +191,15 @@ int chain_job_get(struct chain *c,
 int chain_standing_get(struct chain *c, struct chain_standing *s, struct error *err);
 void chain_standing_free(struct chain_standing *s);
 
+enum { CHAIN_BILL_GRACE_MAX_MIN = 366 * 24 * 60 };
+
+/*
+ * One blocking read of the Constants contract's billDurationDeltaMinute, as chain_job_get: by how
+ * many minutes a report may exceed what passed on chain since RUNNING. ERR_NOTFOUND: the
+ * MetaScheduler names no such contract, or that has no such number; ERR_LIMIT: it is absurd.
+ */
+int chain_bill_grace_get(struct chain *c, uint64_t *minutes, struct error *err);
+
 /*
  * One blocking look at the job that the next claimNextJob would bring, as chain_job_get.
  * ERR_NOTFOUND: none. It may be another one by the time a claim is mined.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Blocking reads about ourselves: what we are registered as, and which job is next. */
+/* Blocking reads: what we are registered as, how reports are billed, and which job is next. */
+#include <inttypes.h>
 #include <json-c/json.h>
 #include <string.h>
 
@@ -109,6 +110,57 @@ int chain_standing_get(struct chain *c, struct chain_standing *s, struct error *
     jsonrpc_batch_destroy(b);
     chain_reader_leave(c);
     return rc < 0 ? error_prefix(err, "ProviderManager") : 0;
+}
+
+/* The word that a view without arguments returns, in *data. ERR_NOTFOUND: there is no such view. */
+static int ask_view(struct chain *c,
+                    struct jsonrpc_batch *b,
+                    const struct eth_address *to,
+                    const char *signature,
+                    struct buf *data,
+                    struct error *err)
+{
+    struct buf call = BUF_INIT(CALLDATA_MAX);
+    if (contract_call_plain(&call, signature) < 0) jsonrpc_fail(b, ERR_NOMEM);
+    (void)chain_add_call(b, "eth_call", c, to, call.data, call.len, ",\"latest\"");
+    buf_free(&call);
+    int rc = pool_perform(c->reader, b, err);
+    if (rc < 0) return rc;
+    rc = answer_bytes(b, 0, signature, "", data, err);
+    // What an address without code answers, and a contract that does not know the function.
+    bool none = rc == 0 ? data->len == 0 : jsonrpc_answer(b, 0)->kind == JSONRPC_REVERTED;
+    return none ? error_set(err, ERR_NOTFOUND, "%s: there is no such function", signature) : rc;
+}
+
+static int
+read_bill_grace(struct chain *c, struct jsonrpc_batch *b, uint64_t *minutes, struct error *err)
+{
+    struct buf data = BUF_INIT(CALLDATA_MAX);
+    struct eth_address constants;
+    uint64_t found;
+    int rc = ask_view(c, b, &c->options.metascheduler, "constants()", &data, err);
+    if (rc == 0) rc = contract_decode_address(data.data, data.len, &constants, err);
+    buf_reset(&data);
+    jsonrpc_batch_reset(b);
+    if (rc == 0) rc = ask_view(c, b, &constants, "billDurationDeltaMinute()", &data, err);
+    if (rc == 0) rc = contract_decode_u64(data.data, data.len, &found, err);
+    buf_free(&data);
+    if (rc == 0 && found > CHAIN_BILL_GRACE_MAX_MIN)
+        rc = error_set(err, ERR_LIMIT, "billDurationDeltaMinute() is %" PRIu64, found);
+    if (rc == 0) *minutes = found;
+    return rc;
+}
+
+int chain_bill_grace_get(struct chain *c, uint64_t *minutes, struct error *err)
+{
+    struct chain_contracts at;
+    int rc = chain_reader_enter(c, &at, err);
+    if (rc < 0) return rc;
+    struct jsonrpc_batch *b = jsonrpc_batch_new(err);
+    rc = b ? read_bill_grace(c, b, minutes, err) : ERR_NOMEM;
+    jsonrpc_batch_destroy(b);
+    chain_reader_leave(c);
+    return rc < 0 ? error_prefix(err, "Constants") : 0;
 }
 
 /*

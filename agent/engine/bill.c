@@ -9,8 +9,7 @@
 #include "agent/chain/contract.h"
 
 enum {
-    GRACE_MIN = 15, // billDurationDeltaMinute (protocol.md C.5)
-    CLOCK_S = 15,   // by which the clocks of those who make blocks may be off
+    CLOCK_S = 15, // by which the clocks of those who make blocks may be off
 };
 
 uint64_t bill_measured_min(uint64_t duration_s)
@@ -25,14 +24,17 @@ uint64_t bill_suspended_s(int64_t start_s, int64_t end_s, uint64_t duration_s)
     return span_s > duration_s ? span_s - duration_s : 0;
 }
 
-uint64_t
-bill_minutes(uint64_t duration_s, uint64_t limit_min, int64_t running_block_s, int64_t chain_now_s)
+uint64_t bill_minutes(uint64_t duration_s,
+                      uint64_t limit_min,
+                      uint64_t grace_min,
+                      int64_t running_block_s,
+                      int64_t chain_now_s)
 {
     uint64_t min = bill_measured_min(duration_s);
     if (min > limit_min) min = limit_min;
     if (running_block_s <= 0) return min;
     int64_t passed_s = chain_now_s - CLOCK_S - running_block_s;
-    uint64_t most = (passed_s > 0 ? (uint64_t)passed_s / 60 : 0) + GRACE_MIN;
+    uint64_t most = (passed_s > 0 ? (uint64_t)passed_s / 60 : 0) + grace_min;
     return min < most ? min : most;
 }
 

@@ -111,7 +111,7 @@ struct live_registration {
     int64_t last_ms, differs_since_ms;
     bool was_approved, human_asked;
     char told[1024]; // the last line of the log about it
-    struct log_limit closed_limit;
+    struct log_limit closed_limit, grace_limit;
 };
 
 struct engine {
@@ -148,6 +148,7 @@ struct engine {
         struct log_limit limit;
     } purse;
     long long claims_paused_until_ms[TX_KIND_COUNT]; // of the claiming kinds
+    uint64_t bill_grace_min;                         // of the contract, as last read: register.c
     uint64_t claimed_block; // of the last claim: the queue lengths of a block before it are old
 
     struct live_registration registration;

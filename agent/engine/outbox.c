@@ -215,8 +215,11 @@ static void put_report_call(struct engine *e, struct job *job, enum tx_kind kind
         (void)contract_call_set_status(call, &id, CHAIN_JOB_RUNNING, 0, "", 0);
         break;
     case TX_END:
-        job->billed_min = bill_minutes(
-            job->duration_s, job->limit_min, job->running_block_s, engine_chain_now_s(e));
+        job->billed_min = bill_minutes(job->duration_s,
+                                       job->limit_min,
+                                       e->bill_grace_min,
+                                       job->running_block_s,
+                                       engine_chain_now_s(e));
         (void)contract_call_set_status(call,
                                        &id,
                                        (enum chain_job_status)job->end_status,

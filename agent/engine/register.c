@@ -5,7 +5,10 @@
  * registration is an intent in the outbox like any other call. What must outlast a restart (when
  * we last registered, since when the hardware differs, whether we were ever approved, whether a
  * human asked) is in the store.
+ *
+ * By the same occasion the contract is asked how reports are billed.
  */
+#include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/engine/bill.h"
 #include "agent/engine/engine_private.h"
 #include "agent/util/clock.h"
 #include "agent/util/fault.h"
@@ -26,7 +30,8 @@ enum {
 
 /* Keys of the store's single values. */
 static const char key_last[] = "register_last_ms", key_differs[] = "register_differs_ms",
-                  key_approved[] = "register_approved", key_asked[] = REGISTER_ASKED_KEY;
+                  key_approved[] = "register_approved", key_asked[] = REGISTER_ASKED_KEY,
+                  key_grace[] = "bill_grace_min";
 
 void engine_register_load(struct engine *e)
 {
@@ -36,6 +41,7 @@ void engine_register_load(struct engine *e)
     r->differs_since_ms = store_meta_get_u64(e->o.store, key_differs, &v) == 0 ? (int64_t)v : 0;
     r->was_approved = store_meta_get_u64(e->o.store, key_approved, &v) == 0 && v;
     r->human_asked = store_meta_get_u64(e->o.store, key_asked, &v) == 0 && v;
+    e->bill_grace_min = store_meta_get_u64(e->o.store, key_grace, &v) == 0 ? v : BILL_GRACE_MIN;
 }
 
 /* ---- the check, on a worker ---- */
@@ -46,8 +52,9 @@ struct register_task {
     struct engine *e;
     struct chain_standing standing;
     struct chain_provider wanted;
-    int rc, wanted_rc;
-    struct error error, wanted_error;
+    uint64_t grace_min;
+    int rc, wanted_rc, grace_rc;
+    struct error error, wanted_error, grace_error;
 };
 
 static struct register_task *of_mail(struct mail *m)
@@ -96,6 +103,7 @@ static void run(struct task *task)
     const struct engine_options *o = &t->e->o;
     fault_point(FAULT_STANDING_BEFORE);
     t->rc = chain_standing_get(t->e->chain, &t->standing, &t->error);
+    t->grace_rc = chain_bill_grace_get(t->e->chain, &t->grace_min, &t->grace_error);
     fault_point(FAULT_STANDING_AFTER);
     if (t->rc == 0)
         t->wanted_rc = engine_register_wanted(o->slurm,
@@ -264,6 +272,27 @@ static bool send(struct engine *e, const struct register_task *t, const char *di
     return sent;
 }
 
+/* What cannot be read now is as it was; what cannot be read at all is as the Grid has it. */
+static void take_grace(struct engine *e, const struct register_task *t)
+{
+    uint64_t grace_min = t->grace_min;
+    if (t->grace_rc < 0) {
+        unsigned int suppressed;
+        log_debug("%s", t->grace_error.text);
+        if (t->grace_rc != ERR_NOTFOUND && t->grace_rc != ERR_LIMIT) return;
+        grace_min = BILL_GRACE_MIN;
+        if (log_limit_ok(&e->registration.grace_limit, CLOSED_EVERY_MS, &suppressed))
+            log_warn("%s; taking it as %d minutes", t->grace_error.text, BILL_GRACE_MIN);
+    }
+    if (grace_min == e->bill_grace_min) return;
+    log_info("a report may now exceed the minutes that passed since RUNNING by %" PRIu64
+             ", before by %" PRIu64,
+             grace_min,
+             e->bill_grace_min);
+    e->bill_grace_min = grace_min;
+    (void)store_meta_put_u64(e->o.store, key_grace, grace_min);
+}
+
 static struct registration_facts facts_of(struct engine *e, const struct register_task *t)
 {
     const struct live_registration *r = &e->registration;
@@ -326,6 +355,7 @@ void engine_on_register_task(struct engine *e, struct mail *m)
         return;
     }
     r->checked = true; // also if it failed: then a claim tells
+    take_grace(e, t);
     if (t->rc < 0) {
         log_debug("registration: %s", t->error.text);
         r->next_ms = clock_mono_ms() + AGAIN_MS;

@@ -103,6 +103,30 @@ test('RUNNING is broadcast within a second of the event, and mined in the next b
     await startAgent(grid);
 });
 
+test('by how much a report may exceed the minutes that passed is asked of the contract', async (grid) => {
+    const { chain } = grid;
+    await grid.agent.stop();
+    const from = grid.agent.logSize();
+    await startAgent(grid, ['--register.interval=4s']); // it is asked each second
+    await chain.send('admin', 'Constants', 'setBillDurationDeltaMinute', [0n]);
+    await grid.agent.waitLog(/since RUNNING by 0, before by 15/, 10000, from);
+    const id = await grid.requestJob(sleeping(1));
+    await done(grid, id);
+    // No whole minute passed on chain.
+    const row = (await billing(grid)).rows.get(id);
+    assert.deepEqual([row.minutes, row.reported, row.why], ['1', '0', 'RUNNING was reported too late to bill all of it']);
+    // It outlasts a restart: whatever is reported before the contract is asked again.
+    await grid.agent.stop();
+    await startAgent(grid, ['--register.interval=4s']);
+    const { Constants } = chain.address;
+    const code = await chain.rpc('eth_getCode', [Constants, 'latest']);
+    await chain.rpc('anvil_setCode', [Constants, '0x']);
+    await grid.agent.waitLog(/billDurationDeltaMinute.*taking it as 15 minutes/, 10000);
+    await grid.agent.waitLog(/since RUNNING by 15, before by 0/, 1000);
+    await chain.rpc('anvil_setCode', [Constants, code]);
+    await chain.send('admin', 'Constants', 'setBillDurationDeltaMinute', [15n]);
+});
+
 test('the table agrees with the chain and with Slurm', async (grid) => {
     const partition = (state) => grid.slurm.command(['scontrol', 'update', 'PartitionName=main', `State=${state}`]);
     const [short, failed] = await Promise.all([
@@ -173,7 +197,7 @@ test('the table agrees with the chain and with Slurm', async (grid) => {
     assert.ok(Number(rows.get(suspended).suspended) >= 3);
     assert.equal(Number(rows.get(topped).limit), Number((100n * CREDIT) / grid.price(size)) + Number((50n * CREDIT) / grid.price(size)));
     assert.equal(rows.get(overlong).limit, '1');
-    assert.match(sums, new RegExp(`^${rows.size} jobs, ${over ? 3 : 2} marked; `));
+    assert.match(sums, new RegExp(`^${rows.size} jobs, ${over ? 4 : 3} marked; `));
 });
 
 test('--since, and what is no date; no table, no answer', async (grid) => {

@@ -12,7 +12,7 @@
 #include "agent/chain/contract.h"
 #include "agent/engine/bill.h"
 
-enum { NO_LIMIT = 1000000, T = 1700000000 };
+enum { NO_LIMIT = 1000000, GRACE = BILL_GRACE_MIN, T = 1700000000 };
 
 static void whole_minutes(void **state)
 {
@@ -27,16 +27,17 @@ static void whole_minutes(void **state)
                                         {UINT64_MAX, UINT64_MAX / 60 + 1}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         assert_int_equal(bill_measured_min(cases[i][0]), cases[i][1]);
-        assert_int_equal(bill_minutes(cases[i][0], UINT64_MAX, 0, T), cases[i][1]);
+        assert_int_equal(bill_minutes(cases[i][0], UINT64_MAX, GRACE, 0, T), cases[i][1]);
     }
 }
 
 static void never_above_what_was_paid(void **state)
 {
     (void)state;
-    assert_int_equal(bill_minutes(30 * 60, 30, T, T + 30 * 60), 30);
-    assert_int_equal(bill_minutes(30 * 60 + 40, 30, T, T + 31 * 60), 30); // Slurm kills a bit late
-    assert_int_equal(bill_minutes(600, 0, T, T + 600), 0);
+    assert_int_equal(bill_minutes(30 * 60, 30, GRACE, T, T + 30 * 60), 30);
+    assert_int_equal(bill_minutes(30 * 60 + 40, 30, GRACE, T, T + 31 * 60),
+                     30); // Slurm kills a bit late
+    assert_int_equal(bill_minutes(600, 0, GRACE, T, T + 600), 0);
 }
 
 /* A report above elapsed + 15 is billed as elapsed: 15 minutes of a long job would be lost. */
@@ -44,17 +45,21 @@ static void never_above_what_the_contract_takes(void **state)
 {
     (void)state;
     // RUNNING was reported 20 minutes late: 40 of 60 minutes passed on chain.
-    assert_int_equal(bill_minutes(3600, NO_LIMIT, T, T + 40 * 60 + 15), 55);
+    assert_int_equal(bill_minutes(3600, NO_LIMIT, GRACE, T, T + 40 * 60 + 15), 55);
     // By a clock that is some seconds behind it would be 39: the report must hold then, too.
-    assert_int_equal(bill_minutes(3600, NO_LIMIT, T, T + 40 * 60 + 14), 54);
+    assert_int_equal(bill_minutes(3600, NO_LIMIT, GRACE, T, T + 40 * 60 + 14), 54);
     // In time, nothing is lost: the 15 minutes are more than clocks differ by.
-    assert_int_equal(bill_minutes(3600, NO_LIMIT, T, T + 3600), 60);
-    assert_int_equal(bill_minutes(59, NO_LIMIT, T, T), 1);
+    assert_int_equal(bill_minutes(3600, NO_LIMIT, GRACE, T, T + 3600), 60);
+    assert_int_equal(bill_minutes(59, NO_LIMIT, GRACE, T, T), 1);
     // A chain whose time stands still or runs back.
-    assert_int_equal(bill_minutes(3600, NO_LIMIT, T, T), 15);
-    assert_int_equal(bill_minutes(3600, NO_LIMIT, T, T - 100000), 15);
+    assert_int_equal(bill_minutes(3600, NO_LIMIT, GRACE, T, T), 15);
+    assert_int_equal(bill_minutes(3600, NO_LIMIT, GRACE, T, T - 100000), 15);
+    // As the contract has it.
+    assert_int_equal(bill_minutes(3600, NO_LIMIT, 1, T, T + 40 * 60 + 15), 41);
+    assert_int_equal(bill_minutes(3600, NO_LIMIT, 0, T, T + 40 * 60 + 15), 40);
+    assert_int_equal(bill_minutes(3600, NO_LIMIT, 0, T, T), 0);
     // RUNNING's block is not known: the contract may well take all of it.
-    assert_int_equal(bill_minutes(3600, NO_LIMIT, 0, T), 60);
+    assert_int_equal(bill_minutes(3600, NO_LIMIT, GRACE, 0, T), 60);
 }
 
 static void suspended(void **state)

@@ -1797,7 +1797,8 @@ static void test_track_reverted(void **state)
 
 /* ---- what we are there ---- */
 
-#define WORD0 "0000000000000000000000000000000000000000000000000000000000000000"
+#define WORD0     "0000000000000000000000000000000000000000000000000000000000000000"
+#define WORD_YEAR "0000000000000000000000000000000000000000000000000000000000080ac1" // and a minute
 #define NO_PROVIDER \
     "\"error\":{\"code\":3,\"message\":\"execution reverted\",\"data\":\"0x3a43ca41\"}"
 #define NO_JOB "\"error\":{\"code\":3,\"message\":\"execution reverted\",\"data\":\"0x97736927\"}"
@@ -1849,6 +1850,48 @@ static void test_standing_get(void **state)
     assert_int_equal(chain_standing_get(f->chain, &s, &err), ERR_REFUSED);
     assert_non_null(strstr(err.text, "getProvider"));
     assert_null(s.waiting.nodes);
+}
+
+#define BILL_GRACE(word)                                    \
+    {                                                       \
+        "0xb9590171", PROVIDER, "\"result\":\"0x" word "\"" \
+    }
+#define CONSTANTS                                            \
+    {                                                        \
+        "0x72de5b2f", PROVIDER, "\"result\":\"0x" WORD5 "\"" \
+    }
+
+static void test_bill_grace_get(void **state)
+{
+    static const struct node_call good[] = {CONSTANTS, BILL_GRACE(WORD2), {NULL, NULL, NULL}},
+                                  absurd[] = {CONSTANTS, BILL_GRACE(WORD_YEAR), {NULL, NULL, NULL}},
+                                  empty[] = {CONSTANTS, BILL_GRACE(""), {NULL, NULL, NULL}};
+    static const struct {
+        const struct node_call *calls;
+        int rc;
+    } cases[] = {
+        {absurd, ERR_LIMIT},
+        {empty, ERR_NOTFOUND}, // no contract there
+        {good + 1, ERR_NOTFOUND},
+        {absurd + 2, ERR_NOTFOUND}, // none of it is known
+    };
+    struct fixture *f = *state;
+    struct error err = {0};
+    uint64_t minutes = 0;
+    f->node.calls = good;
+    start(f);
+    (void)wait_seen(f, SEEN_READY, 1);
+    if (chain_bill_grace_get(f->chain, &minutes, &err) < 0) fail_msg("%s", err.text);
+    assert_int_equal(minutes, 2);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        node_lock(f)->calls = cases[i].calls;
+        node_unlock(f);
+        assert_int_equal(chain_bill_grace_get(f->chain, &minutes, &err), cases[i].rc);
+        assert_int_equal(minutes, 2);
+    }
+    node_lock(f)->call_error = "{\"code\":-32000,\"message\":\"missing trie node\"}";
+    node_unlock(f);
+    assert_int_equal(chain_bill_grace_get(f->chain, &minutes, &err), ERR_REFUSED);
 }
 
 static void test_next_claim(void **state)
@@ -2021,6 +2064,7 @@ int main(void)
         T(test_track_reverted),
         T(test_poll_tells_how_we_stand),
         T(test_standing_get),
+        T(test_bill_grace_get),
         T(test_next_claim),
         T(test_job_get),
         T(test_job_get_of_another_chain),
