@@ -104,6 +104,9 @@ const char *option_origin_text(const struct options_loader *l,
     case OPTION_DEFAULT:
         (void)snprintf(text, OPTION_ORIGIN_TEXT, "default");
         break;
+    case OPTION_FOUND:
+        (void)snprintf(text, OPTION_ORIGIN_TEXT, "--%s (found)", name);
+        break;
     case OPTION_FILE:
         (void)snprintf(text, OPTION_ORIGIN_TEXT, "%s:%u: %s", l->o->config, origin->line, name);
         break;

@@ -38,6 +38,7 @@ settle_secret(struct options_loader *l, enum option_id id, enum option_id file_i
 
 void options_settle_secrets(struct options_loader *l, bool read_files)
 {
+    options_find_secrets(l);
     for (int i = 0; i + 1 < OPTION_COUNT; i++) {
         if (option_table[i].type != OPTION_TYPE_SECRET) continue;
         if (l->origin[i].level == OPTION_FLAG && option_is_set(l->o, i))
@@ -144,7 +145,7 @@ static bool is_used(const struct options_loader *l, const struct way *way)
 {
     if (l->o->slurm_backend != OPTION_SLURM_AUTO) return l->o->slurm_backend == way->backend;
     for (size_t i = 0; i < sizeof(way->ids) / sizeof(way->ids[0]); i++)
-        if (l->origin[way->ids[i]].level != OPTION_DEFAULT) return true;
+        if (l->origin[way->ids[i]].level > OPTION_FOUND) return true;
     return false;
 }
 

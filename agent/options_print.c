@@ -146,6 +146,9 @@ static void put_origin(FILE *out, const struct options_loader *l, const struct o
     case OPTION_DEFAULT:
         (void)fputs("default", out);
         break;
+    case OPTION_FOUND:
+        (void)fputs("found", out);
+        break;
     case OPTION_FILE:
         (void)fprintf(out, "%s:%u", l->o->config, from->line);
         break;

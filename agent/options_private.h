@@ -44,12 +44,13 @@ enum option_type_id {
 };
 
 enum {
-    OPTION_REQUIRED = 1,  // the agent does not start without it
-    OPTION_EMPTY_OK = 2,  // may be set to nothing although its default is not nothing
-    OPTION_COMMAND = 4,   // says what to do: no key of the file, not printed as configuration
-    OPTION_LATER = 8,     // accepted and checked, but no part of the agent uses it yet
-    OPTION_FOR_REST = 16, // required if slurmrestd is used
-    OPTION_FOR_SSH = 32,  // required if SSH is used
+    OPTION_REQUIRED = 1,       // the agent does not start without it
+    OPTION_EMPTY_OK = 2,       // may be set to nothing although its default is not nothing
+    OPTION_COMMAND = 4,        // says what to do: no key of the file, not printed as configuration
+    OPTION_LATER = 8,          // accepted and checked, but no part of the agent uses it yet
+    OPTION_FOR_REST = 16,      // required if slurmrestd is used
+    OPTION_FOR_SSH = 32,       // required if SSH is used
+    OPTION_FOUND_BY_NAME = 64, // X-file: without it the file X among the secrets, if there is one
 };
 
 struct option {
@@ -96,7 +97,7 @@ struct option_command {
 extern const struct option_command option_commands[OPTIONS_COMMAND_COUNT];
 
 /* Where a value comes from; a later level wins over an earlier one. */
-enum option_level { OPTION_DEFAULT = 0, OPTION_FILE, OPTION_ENV, OPTION_FLAG };
+enum option_level { OPTION_DEFAULT = 0, OPTION_FOUND, OPTION_FILE, OPTION_ENV, OPTION_FLAG };
 
 struct option_origin {
     enum option_level level;
@@ -152,6 +153,10 @@ bool option_is_rest_url(const char *text);
 void options_read_file(struct options_loader *l);
 /* The known key that looks most like `name`, or NULL if none does. For flags too. */
 const char *option_nearest(const char *name, size_t len);
+
+/* options_found.c: set the paths of secrets that nothing names and that are where they should be.
+ */
+void options_find_secrets(struct options_loader *l);
 
 /* options_check.c: read secrets from their files; what a value alone does not show. */
 void options_settle_secrets(struct options_loader *l, bool read_files);

@@ -45,7 +45,7 @@ eth.private-key-file = $dir/key
 workers = 5
 END
 
-echo "1..29"
+echo "1..35"
 
 run "$prog"
 result "without options: exit status 2" status_is 2
@@ -95,6 +95,26 @@ run ETH_PRIVATE_KEY=$key "$prog" --config "$dir/conf" --print-config
 result "--print-config: no secrets" hasnt out "$key"
 result "--print-config: the secret's place" \
     grep -q '^#eth.private-key = \*\*\*  *# environment ETH_PRIVATE_KEY$' "$dir/out"
+
+mkdir -m 0700 "$dir/secrets" "$dir/given"
+run "$prog" --config "$dir/conf"
+result "a secret that nothing names and that is nowhere: missing" has err \
+    "--eth.private-key-file is missing"
+cp -p "$dir/key" "$dir/secrets/eth.private-key"
+run "$prog" --config "$dir/conf"
+result "a secret of the directory secrets is found" has out "key of 64 bytes"
+run "$prog" --config "$dir/conf" --print-config
+result "and --print-config says so" \
+    grep -q "^eth.private-key-file = $dir/secrets/eth.private-key  *# found$" "$dir/out"
+chmod 0644 "$dir/secrets/eth.private-key"
+run "$prog" --config "$dir/conf"
+result "it must not be open to others" has err "--eth.private-key-file (found): $dir/secrets/eth.private-key: mode 0644"
+cp -p "$dir/key" "$dir/given/secret_eth.private-key"
+run CREDENTIALS_DIRECTORY="$dir/given" "$prog" --config "$dir/conf"
+result "as a credential it wins" has out "key of 64 bytes"
+run "$prog" --config "$dir/conf" --eth.private-key-file "$dir/ssh"
+result "one that is named wins over it" has err "--eth.private-key-file: bad value (not shown)"
+rm -r "$dir/secrets" "$dir/given"
 
 run "$prog" --slurm.ssh.adress login:22
 result "an unknown flag: exit status 2" status_is 2
