@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Wrong input, and people who wish others ill.
-import { writeFileSync, statSync, readdirSync, readFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { chmodSync, copyFileSync, writeFileSync, statSync, readdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { assert, checkOnce, holdSubmissions, killAgent, restartAgent, runJob, runTests, startAgent, test, waitFor } from './lib.mjs';
-import { run } from '../devnet/process.mjs';
+import { freePorts, run } from '../devnet/process.mjs';
 
 const again = (grid, args = []) =>
     run([grid.options.agent, ...grid.agentArgs(), ...args], { env: grid.agentEnv(), timeoutMs: 15000 });
@@ -87,6 +89,47 @@ test('a login node with another host key gets no script', async (grid) => {
     await grid.agent.stop();
     await startAgent(grid);
     await grid.waitStatus(id, 'FINISHED', 30000);
+});
+
+// A second sshd, which knows alice's key from the program alone; the program where sshd wants it, in
+// directories of root that nobody else may write to.
+async function sshdThatAsks(grid, name, endpoint) {
+    const [port] = await freePorts(1);
+    const program = `/run/${name}`;
+    copyFileSync(join(process.env.AGENT_BUILD, 'deepsquare-authorized-keys'), program);
+    chmodSync(program, 0o755);
+    const conf = grid.path('etc', name);
+    writeFileSync(conf, [`Port ${port}`, 'ListenAddress 127.0.0.1', `HostKey ${grid.path('ssh', 'host')}`, 'UsePAM no', 'PidFile none', 'PermitRootLogin yes',
+        `AuthorizedKeysCommand ${program} --supervisor.endpoint=${endpoint} --supervisor.tls=false %u`, 'AuthorizedKeysCommandUser nobody',
+        `Match User ${grid.userOf('alice').name},root`, 'AuthorizedKeysFile none', ''].join('\n'));
+    const sshd = grid.slurm.program(name, ['/usr/sbin/sshd', '-D', '-e', '-f', conf]);
+    await waitFor('sshd is not up', async () => sshd.log().includes('Server listening'), 10000);
+    return async (user) => {
+        const began = Date.now();
+        const { code, stdout } = await run(['ssh', '-F', 'none', '-i', grid.path('ssh', 'agent'), '-p', port, '-o', 'BatchMode=yes', '-o', 'IdentitiesOnly=yes', '-o', 'StrictHostKeyChecking=no',
+            '-o', 'UserKnownHostsFile=/dev/null', '-o', 'LogLevel=ERROR', `${user}@127.0.0.1`, 'id', '-un'], { timeoutMs: 30000 });
+        return { name: code === 0 ? stdout.trim() : null, ms: Date.now() - began, sshd };
+    };
+}
+
+test('sshd asks the agent for its key: no file is needed, root is not let in, and an agent that is away holds up nobody', async (grid) => {
+    const [alice, bob] = ['alice', 'bob'].map((who) => grid.userOf(who).name);
+    const login = await sshdThatAsks(grid, 'sshd-asks', `127.0.0.1:${grid.ports.agent}`);
+    assert.equal((await login(alice)).name, alice);
+    assert.equal((await login('root')).name, null);
+    const hole = createServer(() => {}).listen(0, '127.0.0.1');
+    await once(hole, 'listening');
+    const slow = await sshdThatAsks(grid, 'sshd-hole', `127.0.0.1:${hole.address().port}`);
+    await grid.agent.stop();
+    for (const [to, maxMs] of [[login, 3000], [slow, 9000]]) {
+        const got = await to(alice);
+        assert.equal(got.name, null);
+        assert.ok(got.ms < maxMs, `refused after ${got.ms} ms`);
+        assert.match(got.sshd.log(), /AuthorizedKeysCommand.* failed, status 1/);
+        assert.equal((await to(bob)).name, bob); // by his file
+        await got.sshd.stop();
+    }
+    hole.close();
 });
 
 test('the provider is not approved: no claim, a clear word, and it goes on by itself', async (grid) => {
