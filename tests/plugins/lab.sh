@@ -51,7 +51,12 @@ ok() { # what command...
         failed=1
     fi
 }
-wait_for() { # seconds command...
+wait_for() { # seconds command...: on a machine with nothing else to do; others take longer
+    local seconds=$((4 * $1))
+    shift
+    poll_for $seconds "$@"
+}
+poll_for() { # seconds command...
     local until=$((SECONDS + $1))
     shift
     while [ $SECONDS -le $until ]; do
@@ -150,13 +155,13 @@ wake_nodes() {
     for i in "${!slurmd_pids[@]}"; do
         ! grep -q "slurmd started" "$lab/log/slurmd-n$((i + 1)).log" || kill -HUP "${slurmd_pids[i]}"
     done
-    wait_for 1 nodes_are_up
+    poll_for 1 nodes_are_up
 }
 start_ctld() {
     /usr/sbin/slurmctld -D -f "$SLURM_CONF" > "$lab/log/ctld.out" 2>&1 &
     ctld_pid=$!
     wait_for 5 scontrol ping > /dev/null
-    wait_for 1 nodes_are_up || wait_for 20 wake_nodes
+    poll_for 1 nodes_are_up || wait_for 20 wake_nodes
 }
 stop_ctld() { # milliseconds into $took
     local before
@@ -181,6 +186,16 @@ submit() { # number script [sbatch option...]
     shift 2
     sbatch --parsable -D /tmp -o /dev/null -J "$(name "$n")" --comment "$comment" "$@" \
         --wrap "$script" 2>> "$lab/log/sbatch.err"
+}
+# A job that runs until end_jobs, however long things take, and one that ends by itself only when it is
+# queued again.
+until_told="until [ -e $lab/out/end ]; do sleep .1; done"
+end_jobs() { touch "$lab/out/end" && wait_for 30 done_jobs && rm "$lab/out/end"; }
+until_again='[ "$SLURM_RESTART_COUNT" = 1 ] || sleep 100'
+is_again() { scontrol -o show job "$1" | grep -q "JobState=PENDING .* Restarts=1 "; }
+run_time() { # of a job that has ended, in seconds, as Slurm has it
+    scontrol -o show job "$1" | sed -nE 's/.* RunTime=(..):(..):(..) .*/\1 \2 \3/p' |
+        awk '{print $1 * 3600 + $2 * 60 + $3}'
 }
 is_running() { squeue -h -j "$1" -o %T | grep -q RUNNING; }
 done_jobs() { [ "$(squeue -h | wc -l)" = 0 ]; }

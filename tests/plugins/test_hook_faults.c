@@ -87,6 +87,8 @@ static void test_killed_at_any_moment(void **state)
         pid_t pid = fork();
         assert_true(pid >= 0);
         if (pid == 0) live(round, location, shared);
+        for (int i = 0; i < 2000 && round == 0 && atomic_load(shared) == 0; i++)
+            poll(NULL, 0, 10); // so that one has returned at least
         int ms = rand() % 80;
         poll(NULL, 0, ms);
         assert_int_equal(kill(pid, SIGKILL), 0);
