@@ -134,11 +134,18 @@ void pool_tell_head(struct pool_client *c, uint64_t head)
     pthread_mutex_unlock(&p->lock);
 }
 
-void pool_pin_chain(struct pool *p, uint64_t chain_id)
+int pool_pin_chain(struct pool *p, uint64_t chain_id, struct error *err)
 {
     pthread_mutex_lock(&p->lock);
-    p->chain_id = chain_id;
+    if (!p->chain_id) p->chain_id = chain_id;
+    uint64_t pinned = p->chain_id;
     pthread_mutex_unlock(&p->lock);
+    if (chain_id == pinned) return 0;
+    return error_set(err,
+                     ERR_REFUSED,
+                     "a node of chain %llu and of chain %llu, and this agent's is the latter",
+                     (unsigned long long)chain_id,
+                     (unsigned long long)pinned);
 }
 
 static uint64_t pinned_chain(struct pool *p)

@@ -34,8 +34,8 @@ struct pool_options {
 struct pool *pool_start(const struct pool_options *options, struct error *err);
 struct pool *pool_stop(struct pool *p); // after its clients; NULL allowed; returns NULL
 
-/* From here on only nodes of this chain are used. */
-void pool_pin_chain(struct pool *p, uint64_t chain_id);
+/* From here on only nodes of this chain are used. ERR_REFUSED: those of another are already. */
+int pool_pin_chain(struct pool *p, uint64_t chain_id, struct error *err);
 
 struct pool_client *pool_client_new(struct pool *p, struct error *err);
 struct pool_client *pool_client_destroy(struct pool_client *c); // NULL allowed; returns NULL

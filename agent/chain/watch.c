@@ -80,10 +80,11 @@ static int greet(struct watch *w, struct error *err)
     chain_add_nonce(w->batch, c);
     int rc = pool_perform(w->rpc, w->batch, err);
     if (rc == 0) rc = read_ready(w, &r, err);
+    // Of a batch that was divided among several nodes each part may be of another chain.
+    if (rc == 0) rc = pool_pin_chain(c->pool, r.chain_id, err);
     if (rc < 0) return rc;
 
     w->ready = r;
-    pool_pin_chain(c->pool, r.chain_id);
     w->up = true;
     w->told_down = false;
     pthread_mutex_lock(&c->lock);

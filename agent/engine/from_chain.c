@@ -187,8 +187,6 @@ const struct chain_ops engine_chain_ops = {
 void engine_on_chain_ready(struct engine *e, struct mail *m)
 {
     const struct chain_ready *r = &((const struct ready_mail *)m)->ready;
-    // From the first answer on this state is about that chain: chain_options.chain_id.
-    (void)store_meta_put_u64(e->o.store, "chain_id", r->chain_id);
     const struct signer_rules rules = {.chain_id = r->chain_id,
                                        .metascheduler = e->o.chain.metascheduler,
                                        .provider_manager = r->provider_manager};
@@ -197,6 +195,8 @@ void engine_on_chain_ready(struct engine *e, struct mail *m)
         log_error("%s", err.text);
         return;
     }
+    // From the first answer on this state is about that chain: chain_options.chain_id.
+    (void)store_meta_put_u64(e->o.store, "chain_id", r->chain_id);
     log_info("chain %" PRIu64 ": the node answers; %" PRIu64 " transactions of ours are mined",
              r->chain_id,
              r->nonce);

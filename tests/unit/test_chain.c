@@ -65,6 +65,7 @@ struct node {
     uint64_t pending;            // transactions of ours in its pool that follow without a gap
     uint64_t base_fee;           // 0: a chain without one
     uint64_t balance;
+    bool two_faced; // the first answer of a batch is another chain's
     bool queues_revert, no_tip, no_pending;
     const char *rewards;        // of eth_feeHistory: a JSON list, or NULL: it is not known
     const char *estimate_error; // an error object, or NULL
@@ -322,8 +323,9 @@ static void put_answer(struct node *n, struct buf *out, struct json_object *q, u
     buf_putf(out,
              "{\"jsonrpc\":\"2.0\",\"id\":%d,",
              json_object_get_int(json_object_object_get(q, "id")));
+    bool lies = n->two_faced && json_object_get_int(json_object_object_get(q, "id")) == 0;
     if (strcmp(method, "eth_chainId") == 0)
-        buf_putf(out, "\"result\":%s", quantity(n->chain_id));
+        buf_putf(out, "\"result\":%s", quantity(lies ? 1 : n->chain_id));
     else if (strcmp(method, "eth_blockNumber") == 0)
         buf_putf(out, "\"result\":%s", quantity(n->head - n->lag));
     else if (strcmp(method, "eth_getTransactionCount") == 0)
@@ -1138,6 +1140,22 @@ static void test_another_chain_is_not_used(void **state)
     node_unlock(f);
     (void)wait_seen(f, SEEN_READY, 2);
     (void)wait_seen(f, SEEN_PREPARED, 1);
+}
+
+/* As the store says; a batch that is divided among nodes of two chains must not change it. */
+static void test_a_node_of_two_chains(void **state)
+{
+    struct fixture *f = *state;
+    f->options.chain_id = 1337;
+    f->node.two_faced = true;
+    start(f);
+    (void)wait_seen(f, SEEN_DOWN, 1);
+    usleep(400 * 1000); // some tries
+    assert_int_equal(seen_count(f, SEEN_READY), 0);
+    node_lock(f)->two_faced = false;
+    node_unlock(f);
+    assert_int_equal(wait_seen(f, SEEN_READY, 1).ready.chain_id, 1337);
+    wait_polls(f, 1);
 }
 
 static void test_reverting_queues_are_empty(void **state)
@@ -2030,6 +2048,7 @@ int main(void)
         T(test_down_from_the_start),
         T(test_no_contract),
         T(test_another_chain_is_not_used),
+        T(test_a_node_of_two_chains),
         T(test_reverting_queues_are_empty),
         T(test_poke),
         T(test_prepare_fees),

@@ -228,7 +228,8 @@ static void test_the_chain_is_pinned_later(void **state)
     atomic_store(&f->nodes[0].chain, 5);
     start(f);
     assert_int_equal(ask(f, "m"), 0); // nobody knows better
-    pool_pin_chain(f->pool, CHAIN);
+    assert_int_equal(pool_pin_chain(f->pool, CHAIN, NULL), 0);
+    assert_int_equal(pool_pin_chain(f->pool, CHAIN + 1, NULL), ERR_REFUSED);
     assert_int_equal(ask(f, "m"), 1);
 }
 
