@@ -118,7 +118,7 @@ export class Program {
     async stop(graceMs = 5000) {
         if (this.alive) {
             await this.kill('SIGTERM');
-            await Promise.race([this.ended, sleep(graceMs)]);
+            await Promise.race([this.ended, sleep(SLOW * graceMs)]);
         }
         this.signalGroup('SIGKILL');
         return this.ended;
@@ -176,7 +176,7 @@ export class Program {
 }
 
 /** Runs a program to its end; returns { code, stdout, stderr }; throws on timeout. */
-export function run(argv, { env, input, timeoutMs = 30000, uid, gid, cwd } = {}) {
+export function run(argv, { env, input, timeoutMs = 10000, uid, gid, cwd } = {}) {
     return new Promise((done, fail) => {
         const child = spawn(argv[0], argv.slice(1), {
             env: { PATH: process.env.PATH, ...env },
@@ -188,8 +188,8 @@ export function run(argv, { env, input, timeoutMs = 30000, uid, gid, cwd } = {})
         const output = { stdout: '', stderr: '' };
         const timer = setTimeout(() => {
             child.kill('SIGKILL');
-            fail(new Error(`${argv.join(' ')}: not done within ${timeoutMs} ms`));
-        }, timeoutMs);
+            fail(new Error(`${argv.join(' ')}: not done within ${SLOW * timeoutMs} ms`));
+        }, SLOW * timeoutMs);
         child.stdout.on('data', (data) => (output.stdout += data));
         child.stderr.on('data', (data) => (output.stderr += data));
         child.once('error', (error) => {
