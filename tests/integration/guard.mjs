@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { chmodSync, copyFileSync, writeFileSync, statSync, readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { assert, checkOnce, holdSubmissions, killAgent, restartAgent, runJob, runTests, startAgent, test, waitFor } from './lib.mjs';
+import { assert, checkOnce, holdSubmissions, killAgent, longJob, restartAgent, runJob, runTests, startAgent, test, waitFor } from './lib.mjs';
 import { freePorts, run } from '../devnet/process.mjs';
 
 const again = (grid, args = []) =>
@@ -47,12 +47,13 @@ test('nothing of a secret is in the log, the arguments or the store', async (gri
 });
 
 test('a user who names his job like another\'s gets nowhere', async (grid) => {
-    const id = await grid.requestJob({ script: '#!/bin/sh\nsleep 4\nexit 7\n' });
+    const { id, end } = await longJob(grid, { code: 7 });
     await grid.waitStatus(id, 'RUNNING', 20000);
     // Bob, who has an account, submits a job with Alice's name and our mark, which ends at once.
     const bob = grid.userOf('bob').name;
-    await grid.slurm.command(['sbatch', '--job-name', id, '--comment', 'supervisor x', '--output', '/dev/null', '--chdir', '/tmp', '--wrap', 'exit 0'], { as: bob });
+    await grid.slurm.command(['sbatch', '--job-name', id, '--comment', 'supervisor x', '--output', '/dev/null', '--chdir', '/tmp', '--mem', '10', '--wrap', 'exit 0'], { as: bob });
     await grid.agent.waitLog(new RegExp(`security: refused an event.*${id}`), 20000);
+    end();
     const job = await grid.waitStatus(id, 'FAILED', 30000);
     assert.equal(Number(job.exitCode), 7);
     await checkOnce(grid, id, { slurmJobs: 2 });
@@ -145,9 +146,10 @@ test('the provider is not approved: no claim, a clear word, and it goes on by it
 });
 
 test('another transaction of the same key takes a nonce', async (grid) => {
-    const id = await grid.requestJob({ script: '#!/bin/sh\nsleep 2\n' });
+    const { id, end } = await longJob(grid);
     await grid.waitStatus(id, 'RUNNING', 20000);
     for (let i = 0; i < 3; i++) await grid.chain.sendData('provider', grid.chain.wallets.alice.address, '0x', { value: 1n });
+    end();
     await grid.waitStatus(id, 'FINISHED', 30000);
     await checkOnce(grid, id);
     await runJob(grid);

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Events that the agent is told of jobs, by the real plugin and by gRPC of both generations: too
-// early, twice, in another order, of other jobs, too many. It queries Slurm by itself each minute
-// only, so that it is the events that tell.
+// early, twice, in another order, of other jobs, too many. It hardly ever queries Slurm by itself, so
+// that it is the events that tell.
 import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { AGENT_ARGS, assert, checkOnce, killAgent, minutesBilled, runTests, startAgent, test, waitFor } from './lib.mjs';
+import { AGENT_ARGS, assert, checkOnce, killAgent, longJob, minutesBilled, runTests, startAgent, test, waitFor } from './lib.mjs';
 import { freePorts } from '../devnet/process.mjs';
 import { grpc, load } from '../interop/common.mjs';
 
 const { supervisor } = load('proto/supervisor.proto');
-const SELDOM = ['--slurm.query-interval=60s', '--slurm.timeout=15s'];
+const SELDOM = ['--slurm.query-interval=10m', '--slurm.timeout=15s'];
 const size = { memPerCpu: 10 };
 const { OK, PERMISSION_DENIED, INVALID_ARGUMENT } = grpc.status;
 
@@ -66,7 +66,7 @@ test('by the plugin: over before its submission is answered', async (grid) => {
 
 test('of 2022: start, and a result with a duration that Slurm knows better', async (grid) => {
     await withoutPlugin(grid);
-    const id = await grid.requestJob({ ...size, script: '#!/bin/sh\nsleep 3\n' });
+    const { id, end } = await longJob(grid);
     await submitted(grid, id);
     const job = { job_name: id.slice(2), job_id: await numberOf(grid, id) };
     await inSlurm(grid, id, 'RUNNING');
@@ -74,7 +74,8 @@ test('of 2022: start, and a result with a duration that Slurm knows better', asy
     await grid.waitStatus(id, 'RUNNING', 5000);
     // The reference's plugin says so of a job that is requeued, too: it runs, so it has not ended.
     assert.equal(await tell('sendJobResult', { ...job, job_duration: 1 }), OK);
-    await grid.agent.waitLog(/tells of an end; Slurm is asked/);
+    await grid.agent.waitLog(/tells of an end; Slurm is asked[^]*Slurm: asked for 1 jobs, told of 1/);
+    end();
     await inSlurm(grid, id, 'COMPLETED');
     assert.equal((await grid.job(id)).status, 'RUNNING');
     for (let i = 0; i < 2; i++) assert.equal(await tell('sendJobResult', { ...job, job_duration: 9999 }), OK);

@@ -117,9 +117,9 @@ export async function runJob(grid, request = {}, wanted = {}) {
 let longJobs = 0;
 
 /** Requests a job that runs until end() is called, however long things take: { id, end }. */
-export async function longJob(grid, { customer = 'alice', ...request } = {}) {
+export async function longJob(grid, { customer = 'alice', code = 0, ...request } = {}) {
     const name = `end${longJobs++}`;
-    const script = `#!/bin/sh\nuntil [ -e "$HOME/${name}" ]; do sleep 0.1; done\n`;
+    const script = `#!/bin/sh\nuntil [ -e "$HOME/${name}" ]; do sleep 0.1; done\nexit ${code}\n`;
     const id = await grid.requestJob({ customer, memPerCpu: 10, script, ...request });
     return { id, end: () => writeFileSync(join(grid.userOf(customer).home, name), '') };
 }
@@ -161,7 +161,7 @@ let held = 0;
  * 'is awaited' in vain.
  */
 export async function holdSubmissions(grid, customer, answer = 'comes') {
-    const long = '--slurm.timeout=10s'; // it must not give up meanwhile
+    const long = '--slurm.timeout=30s'; // it must not give up meanwhile
     if (way === 'ssh') {
         const name = `sbatch${held++}`;
         const file = (what) => join(grid.userOf(customer).home, `${name}-${what}`);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Parts are away for a while; nothing is lost, nothing comes twice.
-import { assert, checkOnce, killAgent, minutesBilled, runJob, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
+import { assert, checkOnce, killAgent, longJob, minutesBilled, runJob, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
 import { run } from '../devnet/process.mjs';
 
 async function finished(grid, id, exitCode = 0) {
@@ -11,23 +11,25 @@ async function finished(grid, id, exitCode = 0) {
 }
 
 test('the agent is down while jobs end', async (grid) => {
-    const ids = [];
-    for (let i = 0; i < 3; i++) ids.push(await grid.requestJob({ script: `#!/bin/sh\nsleep 3\nexit ${i}\n`, memPerCpu: 10 }));
-    for (const id of ids) await grid.waitSlurm(id, 'RUNNING');
+    const jobs = [];
+    for (let code = 0; code < 3; code++) jobs.push(await longJob(grid, { code }));
+    for (const { id } of jobs) await grid.waitSlurm(id, 'RUNNING');
     await killAgent(grid);
-    for (const id of ids) await grid.waitSlurm(id, ['COMPLETED', 'FAILED'], 20000);
+    jobs.forEach(({ end }) => end());
+    for (const { id } of jobs) await grid.waitSlurm(id, ['COMPLETED', 'FAILED'], 20000);
     await startAgent(grid);
-    for (const [i, id] of ids.entries()) await finished(grid, id, i);
+    for (const [i, { id }] of jobs.entries()) await finished(grid, id, i);
 });
 
 test('slurmctld is restarted with events in the spool', async (grid) => {
-    const id = await grid.requestJob({ script: '#!/bin/sh\nsleep 3\nexit 5\n' });
+    const { id, end } = await longJob(grid, { code: 5 });
     await grid.waitSlurm(id, 'RUNNING');
     await killAgent(grid);
+    end();
     await grid.waitSlurm(id, 'FAILED', 20000);
     await grid.slurmctld.restart();
     const from = grid.agent.logSize();
-    await startAgent(grid, ['--slurm.query-interval=60s']); // the plugin alone tells
+    await startAgent(grid, ['--slurm.query-interval=10m']); // the plugin alone tells
     await finished(grid, id, 5);
     await grid.agent.waitLog(/-> ENDED.*says the plugin/, 1000, from);
     await grid.agent.stop(); // the next test has one that asks each second
@@ -42,9 +44,10 @@ test('slurmctld is away while jobs are submitted', async (grid) => {
 });
 
 test('the node of the chain is down for 10 s', async (grid) => {
-    const id = await grid.requestJob({ script: '#!/bin/sh\nsleep 4\nexit 4\n' });
+    const { id, end } = await longJob(grid, { code: 4 });
     await grid.waitStatus(id, 'RUNNING', 20000);
     await grid.anvil.stop();
+    end();
     await sleep(10000);
     assert.ok(grid.agent.alive);
     await grid.anvil.start();
@@ -79,22 +82,24 @@ test('sshd is down for a while', async (grid) => {
 });
 
 test('SIGTERM stops it soon, and it goes on later', async (grid) => {
-    const id = await grid.requestJob({ script: '#!/bin/sh\nsleep 3\n' });
+    const { id, end } = await longJob(grid);
     await grid.waitStatus(id, 'RUNNING', 20000);
     const began = Date.now();
     await grid.agent.stop(15000);
     assert.ok(Date.now() - began < 10000, `took ${Date.now() - began} ms`);
     assert.match(grid.agent.log(), /msg="stopping"/);
     await startAgent(grid);
+    end();
     const job = await finished(grid, id);
-    assert.equal(minutesBilled(grid, job), 1);
+    assert.equal(minutesBilled(grid, job, { memPerCpu: 10 }), 1);
 });
 
 test('everything is away at once', async (grid) => {
-    const id = await grid.requestJob({ script: '#!/bin/sh\nsleep 3\nexit 6\n' });
+    const { id, end } = await longJob(grid, { code: 6 });
     await grid.waitSlurm(id, 'RUNNING');
     await killAgent(grid);
     await grid.anvil.stop();
+    end();
     await grid.waitSlurm(id, 'FAILED', 20000);
     await grid.slurmctld.stop();
     await startAgent(grid);

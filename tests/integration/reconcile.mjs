@@ -3,7 +3,7 @@
 // an older one. When it is back, every job has one Slurm job and one right end. The cells of
 // doc/reconciliation.md that are meant stand beside the jobs: here x on chain x in Slurm.
 import { cpSync, renameSync, rmSync } from 'node:fs';
-import { assert, checkOnce, killAgent, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
+import { assert, checkOnce, killAgent, longJob, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
 
 const ARGS = ['--reconcile.interval=2s', '--reconcile.grace=2s'];
 const start = (grid, args = []) => startAgent(grid, [...ARGS, ...args]);
@@ -41,13 +41,15 @@ test('while the agent is down: Slurm ends, the contract takes away, somebody use
     await grid.agent.stop();
     await start(grid);
     const ids = {};
-    for (const name of ['ended', 'panicked', 'finished', 'stopped', 'again'])
-        ids[name] = await grid.requestJob(name === 'again' ? { ...short, script: '#!/bin/sh\nsleep 2\n' } : long);
+    for (const name of ['ended', 'panicked', 'finished', 'stopped']) ids[name] = await grid.requestJob(long);
+    const again = await longJob(grid);
+    ids.again = again.id;
     for (const id of Object.values(ids)) await grid.waitStatus(id, 'RUNNING', 20000);
     await scontrol(grid, 'update', `JobId=${await slurmId(grid, ids.again)}`, 'Requeue=1');
     ids.taken = await grid.requestJob(wide);
     ids.early = await grid.requestJob({ ...wide, customer: 'bob' });
     for (const id of [ids.taken, ids.early]) await grid.waitSlurm(id, 'PENDING');
+    again.end();
     await over(grid, ids.again, 'FINISHED');
     ids.cancelled = await claimOnly(grid, short);
     await killAgent(grid);
@@ -77,7 +79,7 @@ test('while the agent is down: Slurm ends, the contract takes away, somebody use
 });
 
 test('the state is an older one', async (grid) => {
-    const ends = await grid.requestJob({ ...short, script: '#!/bin/sh\nsleep 3\n' });
+    const { id: ends, end } = await longJob(grid);
     const runs = await grid.requestJob(long);
     for (const id of [ends, runs]) await grid.waitStatus(id, 'RUNNING', 20000);
     const claimed = await claimOnly(grid, long);
@@ -88,6 +90,7 @@ test('the state is an older one', async (grid) => {
     const later = await grid.requestJob(long);
     const gone = await grid.requestJob(long);
     for (const id of [claimed, later, gone]) await grid.waitStatus(id, 'RUNNING', 20000);
+    end();
     await over(grid, ends, 'FINISHED');
     await killAgent(grid);
     rmSync(stateDir(grid), { recursive: true });
@@ -126,7 +129,8 @@ async function plantOthers(grid, finalId) {
 test('the state is lost', async (grid) => {
     const ids = { runs: await grid.requestJob(long), panicked: await grid.requestJob(long) };
     ids.cancel = await grid.requestJob(long);
-    ids.ends = await grid.requestJob({ ...short, script: '#!/bin/sh\nsleep 5\nexit 3\n' });
+    const ends = await longJob(grid, { code: 3 });
+    ids.ends = ends.id;
     for (const id of Object.values(ids)) await grid.waitStatus(id, 'RUNNING', 20000);
     ids.waits = await grid.requestJob({ ...wide, customer: 'carol' });
     ids.taken = await grid.requestJob(wide);
@@ -138,6 +142,7 @@ test('the state is lost', async (grid) => {
     await operator(grid, 'timeoutJob', ids.taken);
     await grid.cancelJob(ids.cancel);
     const planted = await plantOthers(grid, ids.panicked);
+    ends.end();
     await grid.waitSlurm(ids.ends, 'FAILED', 20000);
 
     // From Slurm alone: the log of the chain is not read back.

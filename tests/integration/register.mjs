@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Registration: the agent registers, the operator approves, bans, removes; and jobs are claimed only
 // when the contract lets us.
-import { CREDIT, assert, checkOnce, killAgent, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
+import { CREDIT, assert, checkOnce, killAgent, longJob, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
 import { run } from '../devnet/process.mjs';
 
 const SOON = '--register.interval=2s'; // a check every half second
@@ -83,7 +83,7 @@ test('another price: registered once, what was approved counts until it is appro
 });
 
 test('banned: told, nothing is claimed, what runs is reported when the ban is lifted', async (grid) => {
-    const running = await grid.requestJob({ script: '#!/bin/sh\nsleep 2\n' });
+    const { id: running, end } = await longJob(grid);
     await grid.waitStatus(running, 'RUNNING', 20000);
     await grid.agent.stop();
     const waiting = await grid.requestJob();
@@ -92,6 +92,7 @@ test('banned: told, nothing is claimed, what runs is reported when the ban is li
     await told(grid, /the operator has banned this provider: no job is claimed/);
     await told(grid, /status: .*BANNED by the operator/);
     assert.match(await look(grid, 0, ['--dry-run', ...ARGS]), /state +BANNED by the operator; no jobs/);
+    end();
     await told(grid, new RegExp(`RUNNING -> ENDED.*${running}`));
     await told(grid, new RegExp(`report: ProviderNotJoined.*${running}`));
     assert.equal((await grid.job(waiting)).status, 'META_SCHEDULED');
@@ -137,13 +138,14 @@ test('approved with prices of zero: told, no claim that would revert, the right 
 
 test('a contract that takes no new jobs: what runs is finished, nothing is claimed, until it opens', async (grid) => {
     const open = (yes) => grid.chain.send('admin', 'MetaScheduler', 'setEnableRequestNewJob', [yes]);
-    const running = await grid.requestJob({ script: '#!/bin/sh\nsleep 2\n' });
+    const { id: running, end } = await longJob(grid);
     await grid.waitStatus(running, 'RUNNING', 20000);
     const waiting = await grid.requestJob({ schedule: false });
     await open(false);
     await told(grid, /the contract takes no new jobs any more: it is being retired/);
     await told(grid, /status: .*CLOSED/);
     await grid.chain.metaSchedule(waiting);
+    end();
     await grid.waitStatus(running, 'FINISHED', 15000);
     assert.equal((await grid.job(waiting)).status, 'META_SCHEDULED');
     await open(true);
@@ -153,12 +155,13 @@ test('a contract that takes no new jobs: what runs is finished, nothing is claim
 test('--claim.only-if-free: a job is claimed when there is room for it', async (grid) => {
     const whole = { ntasks: 2, cpusPerTask: 64, memPerCpu: 10, minutes: 2 }; // both nodes
     await restart(grid, ['--claim.only-if-free']);
-    const first = await grid.requestJob({ ...whole, script: '#!/bin/sh\nsleep 3\n' });
+    const { id: first, end: endFirst } = await longJob(grid, whole);
     await grid.waitStatus(first, 'RUNNING', 20000);
     const second = await grid.requestJob({ ...whole, script: '#!/bin/sh\nsleep 1\n' });
     const small = await grid.requestJob({ memPerCpu: 10 });
     await told(grid, /not claimed yet, since the partition has no room for 2 tasks of 64 CPUs/);
     assert.deepEqual(await Promise.all([second, small].map((id) => grid.chain.status(id))), ['META_SCHEDULED', 'META_SCHEDULED']);
+    endFirst();
     await Promise.all([first, second, small].map((id) => grid.waitStatus(id, 'FINISHED', 30000)));
     const claims = (await grid.events({ name: 'ClaimJobEvent' })).filter((event) => event.args.jobId === second);
     const [end] = (await grid.events({ name: 'JobTransitionEvent', jobId: first })).filter((event) => Number(event.args._to) === 5);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The chain is reorganised under jobs in all states: one Slurm job each, one right end each.
-import { assert, checkOnce, runJob, runTests, startAgent, killAgent, test } from './lib.mjs';
+import { assert, checkOnce, longJob, runJob, runTests, startAgent, killAgent, test } from './lib.mjs';
 
-const sleeping = (seconds, code) => ({ script: `#!/bin/sh\necho once >> "$HOME/ran-$SLURM_JOB_NAME"\nsleep ${seconds}\nexit ${code}\n`, memPerCpu: 10 });
+const sleeping = (seconds, code) => ({ script: `#!/bin/sh\nsleep ${seconds}\nexit ${code}\n`, memPerCpu: 10 });
 const inState = (grid, id, state, from) => grid.agent.waitLog(new RegExp(`-> ${state}\\b.*${id}`), 20000, from);
 
 /** A job in each state: waiting, running, and reported to the end; requested by three customers. */
@@ -10,12 +10,12 @@ async function jobsInAllStates(grid) {
     const done = await grid.requestJob({ ...sleeping(0, 3), customer: 'alice' });
     await grid.waitStatus(done, 'FAILED', 20000);
     await inState(grid, done, 'DONE');
-    const running = await grid.requestJob({ ...sleeping(4, 4), customer: 'bob' });
+    const { id: running, end } = await longJob(grid, { code: 4, customer: 'bob' });
     await grid.waitStatus(running, 'RUNNING', 20000);
     await grid.slurm.command(['scontrol', 'update', 'PartitionName=main', 'State=DOWN']);
     const waiting = await grid.requestJob({ ...sleeping(0, 5), customer: 'carol' });
     await inState(grid, waiting, 'SUBMITTED');
-    return { done, running, waiting };
+    return { done, running, waiting, end };
 }
 
 async function finish(grid, id, code) {
@@ -25,7 +25,15 @@ async function finish(grid, id, code) {
     await checkOnce(grid, id);
 }
 
-const up = (grid) => grid.slurm.command(['scontrol', 'update', 'PartitionName=main', 'State=UP']);
+/** All three come to their ends. */
+async function finishAll(grid, { done, running, waiting, end }) {
+    end();
+    await grid.slurm.command(['scontrol', 'update', 'PartitionName=main', 'State=UP']);
+    await finish(grid, done, 3);
+    await finish(grid, running, 4);
+    await finish(grid, waiting, 5);
+}
+
 const height = (grid) => grid.chain.blockNumber();
 /** What the log says of the job after a reorganisation. */
 async function takenBack(grid, id, from, { reported = false } = {}) {
@@ -58,10 +66,7 @@ test('everything is in other blocks: nothing changes for anybody', async (grid) 
     await takenBack(grid, jobs.done, from, { reported: true });
     await takenBack(grid, jobs.running, from);
     await takenBack(grid, jobs.waiting, from);
-    await up(grid);
-    await finish(grid, jobs.done, 3);
-    await finish(grid, jobs.running, 4);
-    await finish(grid, jobs.waiting, 5);
+    await finishAll(grid, jobs);
 });
 
 test('our transactions are gone from the chain, and from the mempool', async (grid) => {
@@ -87,10 +92,7 @@ test('our transactions are gone from the chain, and from the mempool', async (gr
     await takenBack(grid, jobs.done, from, { reported: true });
     await takenBack(grid, jobs.running, from);
     await takenBack(grid, jobs.waiting, from);
-    await up(grid);
-    await finish(grid, jobs.done, 3);
-    await finish(grid, jobs.running, 4);
-    await finish(grid, jobs.waiting, 5);
+    await finishAll(grid, jobs);
 });
 
 test('64 blocks deep, by snapshot and revert', async (grid) => {
@@ -98,7 +100,7 @@ test('64 blocks deep, by snapshot and revert', async (grid) => {
     const snapshot = await chain.rpc('evm_snapshot');
     const fork = await height(grid);
     const from = grid.agent.logSize();
-    const id = await grid.requestJob(sleeping(5, 6));
+    const { id, end } = await longJob(grid, { code: 6 });
     await grid.waitStatus(id, 'RUNNING', 20000);
     const mined = await height(grid);
     const provider = chain.wallets.provider.address.toLowerCase();
@@ -116,6 +118,7 @@ test('64 blocks deep, by snapshot and revert', async (grid) => {
     await chain.rpc('anvil_mine', ['0x40']);
     await reorged(grid, from);
     await takenBack(grid, id, from);
+    end();
     await finish(grid, id, 6);
 });
 

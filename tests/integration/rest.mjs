@@ -3,7 +3,7 @@
 import { copyFileSync, chmodSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { AGENT_ARGS, assert, checkOnce, runJob, runTests, sleep, test, waitFor } from './lib.mjs';
+import { AGENT_ARGS, assert, checkOnce, longJob, runJob, runTests, sleep, test, waitFor } from './lib.mjs';
 import { Program, run } from '../devnet/process.mjs';
 import { Proxy } from './proxy.mjs';
 
@@ -207,12 +207,13 @@ class Notified {
 test('both ways are away: nothing is claimed, what is claimed waits, and the status says so', async (grid) => {
     const notified = new Notified(grid);
     await restart(grid, grid.restArgs(), { NOTIFY_SOCKET: notified.path });
-    const running = await grid.requestJob({ script: '#!/bin/sh\nsleep 5\nexit 4\n' });
+    const { id: running, end } = await longJob(grid, { code: 4 });
     await grid.waitStatus(running, 'RUNNING', 20000);
     await notified.waitStatus(/^STATUS=1 jobs in hand; chain ok; Slurm ok over slurmrestd \(0 changes of way\)$/);
     await Promise.all([grid.slurmrestd.kill(), grid.sshd.stop()]);
     await run(['pkill', '-KILL', '-x', 'sshd']); // its sessions; the PID namespace is ours alone
     await notified.waitStatus(/; Slurm unreachable: no new claims$/);
+    end();
     const waiting = await grid.requestJob({ memPerCpu: 10 });
     await grid.waitSlurm(running, 'FAILED', 20000);
     assert.equal((await grid.job(waiting)).status, 'META_SCHEDULED');
