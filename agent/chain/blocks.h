@@ -12,8 +12,9 @@
 #include "agent/chain/types.h"
 
 enum {
-    // A chain with a finality of its own is final long before; on others 64 is what clients keep.
-    BLOCKS_MAX = 64,
+    // A chain with a finality of its own is final long before; on others 64 blocks is what clients
+    // may replace. The one below them is needed, too: it is the one that stayed.
+    BLOCKS_MAX = 64 + 1,
 };
 
 struct blocks {

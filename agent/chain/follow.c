@@ -25,6 +25,8 @@ enum {
     DOUBTS_MAX = 3,
     // Polls whose logs lacked what a receipt has, before that is given up.
     MISSES_MAX = 30,
+    // Blocks below the oldest known one that are read again, too, if that is gone itself.
+    DEEPER_BLOCKS = 192,
 };
 
 /* ---- blocks ---- */
@@ -101,7 +103,8 @@ search_fork(struct watch *w, size_t from, size_t to, uint64_t *fork, bool *found
     return rc;
 }
 
-static int find_fork(struct watch *w, uint64_t *fork, struct error *err)
+/* Where it forked is not known if none of the hashes is the chain's any more: well below them. */
+static int find_fork(struct watch *w, uint64_t *fork, bool *known, struct error *err)
 {
     bool found = false;
     int rc = 0;
@@ -112,13 +115,9 @@ static int find_fork(struct watch *w, uint64_t *fork, struct error *err)
         rc = search_fork(w, from, left - 1, fork, &found, err);
         left = from;
     }
-    if (rc < 0 || found) return rc;
-    *fork = oldest > 0 ? oldest - 1 : 0;
-    log_error("chain: reorganised deeper than the %zu blocks that are remembered: going on from "
-              "block %llu, what was before is taken as it was",
-              w->blocks.count,
-              (unsigned long long)oldest);
-    return 0;
+    *known = found;
+    if (!found) *fork = oldest > DEEPER_BLOCKS + 1 ? oldest - 1 - DEEPER_BLOCKS : 0;
+    return rc;
 }
 
 /* Claims that are no longer where they were are told anew, by receipts and logs. */
@@ -131,12 +130,19 @@ static void drop_places(struct places *p, uint64_t above)
 static int reorganised(struct watch *w, struct error *err)
 {
     uint64_t fork = 0, top = blocks_top(&w->blocks)->number;
-    int rc = find_fork(w, &fork, err);
+    bool known;
+    int rc = find_fork(w, &fork, &known, err);
     if (rc < 0) return rc;
     if (fork == top) return changed(err);
-    log_warn("chain: reorganised: %llu blocks are gone, block %llu is the last that stayed",
-             (unsigned long long)(top - fork),
-             (unsigned long long)fork);
+    if (known)
+        log_warn("chain: reorganised: %llu blocks are gone, block %llu is the last that stayed",
+                 (unsigned long long)(top - fork),
+                 (unsigned long long)fork);
+    else
+        log_warn("chain: reorganised deeper than the %zu blocks that are remembered: all from "
+                 "block %llu on is read again, what was before is taken as it was",
+                 w->blocks.count,
+                 (unsigned long long)(fork + 1));
     blocks_cut(&w->blocks, fork);
     w->next = fork + 1;
     drop_places(&w->seen, fork);
