@@ -204,6 +204,9 @@ bool engine_job_event_apply(struct engine *e,
                             enum job_event event,
                             const char *detail);
 
+/* What made it DONE, if it is, may be gone from the chain: the contract is asked. */
+void engine_job_unsettle(struct engine *e, struct live_job *j, const char *why);
+
 /* The account of a job that nothing is left to do for; `reported`: its end was, and is mined. */
 void engine_job_close_bill(struct engine *e, const struct live_job *j, bool reported);
 
@@ -258,7 +261,7 @@ void engine_on_tx_stuck(struct engine *e, struct mail *m);
 void engine_on_tx_void(struct engine *e, struct mail *m);
 
 /* purse.c: balance and spending. */
-int engine_purse_load(struct engine *e, struct error *err);
+int engine_purse_load(struct engine *e, struct error *err); // anew, too: the store knows better
 void engine_purse_pay(struct engine *e, struct u256 cost);
 void engine_purse_look(struct engine *e); // the account or the jobs have changed
 bool engine_purse_allows_jobs(const struct engine *e);

@@ -286,23 +286,29 @@ struct job engine_job_of_claim(const struct eth_hash *id,
     return job;
 }
 
-/* The claim that a reorganisation took away was mined again: the job goes on as it is. */
-static void
-claimed_again(struct engine *e, struct live_job *j, struct job *row, const struct chain_event *ev)
+/*
+ * The claim that a reorganisation took away was mined again: the job goes on as it is. If it is
+ * DONE, that was on the ground of what the chain had before.
+ */
+static void claimed_again(struct engine *e,
+                          struct live_job *j,
+                          const struct job *row,
+                          const struct chain_event *ev)
 {
-    row->claim_at = ev->block;
-    (void)store_job_put(e->o.store, row);
-    log_job_info(row->id, "claimed again in block %" PRIu64 ", as before", ev->block);
+    if (!j) j = engine_job_add(e, row);
     if (!j) return;
     j->row.claim_at = ev->block;
     j->touched = true;
+    log_job_info(row->id, "claimed again in block %" PRIu64 ", as before", ev->block);
+    engine_job_unsettle(e, j, "claimed again");
+    (void)store_job_put(e->o.store, &j->row);
     engine_survey_want(j, clock_mono_ms()); // it may be held until the contract agrees
 }
 
 static void on_claim(struct engine *e, const struct chain_event *ev)
 {
     char id[JOB_ID_TEXT], detail[128];
-    struct job old;
+    struct job old = {0};
     if (memcmp(ev->provider.b, e->o.chain.provider.b, sizeof(ev->provider.b)) != 0) return;
     (void)hex_encode(id, ev->job.b, sizeof(ev->job.b));
 
@@ -312,7 +318,9 @@ static void on_claim(struct engine *e, const struct chain_event *ev)
         old = j->row;
     else
         known = store_job_get(e->o.store, id, &old) == 0;
-    if (known && old.claim_at == JOB_CLAIM_GONE) {
+    // By the block of its first claim it is no later life, whatever was read in between.
+    bool again = ev->block > old.claim_at && ev->block <= old.claim_block;
+    if (known && (old.claim_at == JOB_CLAIM_GONE || again)) {
         claimed_again(e, j, &old, ev);
         return;
     }

@@ -154,6 +154,7 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
         },
     [JOB_REFUSED] =
         {
+            [EV_RUNNING_REPORTED] = JOB_REFUSED,
             [EV_END_REPORTED] = JOB_REPORTED,
             [EV_RETRY] = JOB_REFUSED,
             [EV_GONE] = JOB_DONE,
@@ -180,6 +181,7 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_CLAIM] = JOB_CLAIMED,
             [EV_CLAIM_BAD] = JOB_ENDED,
             [EV_STARTED] = JOB_REPORTED,
+            [EV_RUNNING_REPORTED] = JOB_REPORTED,
             [EV_END] = JOB_REPORTED,
             [EV_CONFIRMED] = JOB_DONE,
             [EV_RETRY] = JOB_REPORTED,
@@ -203,6 +205,7 @@ static const unsigned char next[JOB_STATE_COUNT][EV_COUNT] = {
             [EV_CONFIRMED] = JOB_DONE,      [EV_FOUND] = JOB_SUBMITTED,
             [EV_STRAY] = JOB_CANCELLING,    [EV_LOST] = JOB_ENDED,
             [EV_GIVE_BACK] = JOB_REFUSED,   [EV_UNREPORTED] = JOB_ENDED,
+            [EV_UNSETTLED] = JOB_REPORTED,  [EV_RUNNING_REPORTED] = JOB_DONE,
         },
 };
 

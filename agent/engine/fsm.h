@@ -34,7 +34,8 @@
     JOB_EVENT(STRAY, "Slurm has it still, and the contract wants it no more")     \
     JOB_EVENT(LOST, "Slurm has it not, and will not tell of an end")              \
     JOB_EVENT(UNREPORTED, "the contract has not what was reported")               \
-    JOB_EVENT(GIVE_BACK, "the contract wants it run, and here it is over")
+    JOB_EVENT(GIVE_BACK, "the contract wants it run, and here it is over")        \
+    JOB_EVENT(UNSETTLED, "what ended it may be gone from the chain")
 
 enum job_event {
     EV_NONE = 0,

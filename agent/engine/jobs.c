@@ -121,7 +121,13 @@ bool engine_job_event_apply(struct engine *e,
         (void)store_script_drop(e->o.store, j->row.id);
         (void)store_early_drop(e->o.store, j->row.id);
     }
-    if (to == JOB_DONE && from != JOB_DONE) engine_job_close_bill(e, j, from == JOB_REPORTED);
+    if (to == JOB_DONE && from != JOB_DONE) {
+        const struct chain_block *top = blocks_top(&e->blocks);
+        j->row.done_at = top && top->number > e->poll.head ? top->number : e->poll.head;
+        // Its end may be known, and not have been asked for.
+        bool reported = from == JOB_REPORTED && j->row.end_report == REPORT_DONE;
+        engine_job_close_bill(e, j, reported);
+    }
     (void)store_job_put(e->o.store, &j->row);
     (void)store_event_add(e->o.store, j->row.id, job_event_name(event), from, to, detail);
     if (from != to)
@@ -132,6 +138,11 @@ bool engine_job_event_apply(struct engine *e,
                      detail && *detail ? ": " : "",
                      detail ? detail : "");
     return true;
+}
+
+void engine_job_unsettle(struct engine *e, struct live_job *j, const char *why)
+{
+    if (j->row.state == JOB_DONE && !j->busy) (void)engine_job_event_apply(e, j, EV_UNSETTLED, why);
 }
 
 void engine_job_retry(

@@ -32,6 +32,7 @@ static void add_cost(void *ctx, const char *cost_wei)
 int engine_purse_load(struct engine *e, struct error *err)
 {
     roll_day(e);
+    e->purse.spent = u256_from_u64(0);
     int rc = store_costs_since(e->o.store, e->purse.day * DAY_S * 1000, add_cost, e);
     return rc < 0 ? error_set(err, rc, "store: costs cannot be read") : 0;
 }

@@ -3,8 +3,8 @@
  * Reorganisations: what was read from blocks that are gone from the chain is taken back.
  * Transactions of ours are in flight again, as the same bytes, and their reports are under way;
  * claims are awaited again, and their jobs go on meanwhile; top-ups are forgotten, and told anew by
- * the blocks that came instead. Whether a job is still ours is then asked of the contract
- * (survey.c). Nothing here submits or cancels anything.
+ * the blocks that came instead; jobs that were done with are not, perhaps. Whether a job is still
+ * ours is then asked of the contract (survey.c). Nothing here submits or cancels anything.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -53,6 +53,7 @@ static void unmine(struct engine *e, uint64_t above, uint64_t fork)
         engine_outbox_unreport(e, &t->row);
         engine_inflight_unmine(e, t);
     }
+    if (s.first) (void)engine_purse_load(e, NULL); // they have cost nothing yet
 }
 
 /* A receipt may have come from a block that was gone by then. */
@@ -67,10 +68,31 @@ static void undo_top_up(void *ctx, const char *job, uint64_t minutes)
     if (j) j->row.limit_min = j->row.limit_min > minutes ? j->row.limit_min - minutes : 0;
 }
 
+static void take_up(void *ctx, const struct job *row)
+{
+    if (!engine_job_find(ctx, row->id)) (void)engine_job_add(ctx, row);
+}
+
+/*
+ * A job may be DONE by what others did in blocks that are gone: its customer cancelled it, say.
+ * It is REPORTED again, so that the next process asks, too; while a worker is at it it stays DONE,
+ * and is asked about all the same. Heads run ahead of done_at by a few blocks, and who is asked
+ * about for nothing is DONE again.
+ */
+static void take_up_done(struct engine *e, uint64_t fork)
+{
+    uint64_t above = fork > BLOCKS_MAX ? fork - BLOCKS_MAX : 0;
+    (void)store_jobs_done(e->o.store, above, take_up, e);
+    for (size_t i = 0; i < JOB_BUCKETS; i++)
+        for (struct live_job *j = e->jobs[i]; j; j = j->next)
+            engine_job_unsettle(e, j, "blocks are gone");
+}
+
 static void undo_jobs(struct engine *e, uint64_t fork)
 {
     (void)store_claims_undo(e->o.store, fork);
     (void)store_top_ups_undo(e->o.store, fork, undo_top_up, e);
+    take_up_done(e, fork);
     for (size_t i = 0; i < JOB_BUCKETS; i++)
         for (struct live_job *j = e->jobs[i]; j; j = j->next) {
             if (j->row.claim_at > fork && j->row.claim_at != JOB_CLAIM_GONE) {

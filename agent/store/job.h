@@ -51,6 +51,7 @@ struct job {
     uint8_t customer[20];
     uint64_t claim_block;     // a later claim of the same id is a new life of the job
     uint64_t claim_at;        // where the claim is now: it may have been mined again elsewhere
+    uint64_t done_at;         // the chain's head as last seen when it became DONE; 0 = not known
     uint64_t limit_min;       // the paid time, minutes, top-ups included
     uint64_t slurm_limit_min; // what Slurm was told of it; 0 = not known
     uint64_t ntasks, cpus_per_task, mem_per_cpu_mb, gpus;

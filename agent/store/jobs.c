@@ -59,6 +59,7 @@ int store_job_put(struct store *s, const struct job *job)
     store_bind_u64(s, st, 30, job->restarts);
     store_bind_u64(s, st, 31, job->spent_s);
     store_bind_u64(s, st, 32, job->claim_at);
+    store_bind_u64(s, st, 33, job->done_at);
     return store_run(s, STMT_JOB_PUT, "job");
 }
 
@@ -92,6 +93,7 @@ static int read_job(sqlite3_stmt *st, struct job *job)
         .restarts = (uint64_t)sqlite3_column_int64(st, 29),
         .spent_s = (uint64_t)sqlite3_column_int64(st, 30),
         .claim_at = (uint64_t)sqlite3_column_int64(st, 31),
+        .done_at = (uint64_t)sqlite3_column_int64(st, 32),
     };
     if (store_column_text(st, 0, j.id, sizeof(j.id)) < 0 ||
         store_column_text(st, 1, state, sizeof(state)) < 0 ||
@@ -120,12 +122,12 @@ int store_job_get(struct store *s, const char *id, struct job *job)
     return rc;
 }
 
-int store_jobs_open(struct store *s,
+static int each_job(struct store *s,
+                    sqlite3_stmt *st,
                     void (*fn)(void *ctx, const struct job *job),
                     void *ctx,
                     size_t *unreadable)
 {
-    sqlite3_stmt *st = s->stmt[STMT_JOBS_OPEN];
     struct job job;
     int step;
     *unreadable = 0;
@@ -136,6 +138,24 @@ int store_jobs_open(struct store *s,
             ++*unreadable;
     (void)sqlite3_reset(st);
     return step == SQLITE_DONE ? 0 : store_fail(s, step, "jobs");
+}
+
+int store_jobs_open(struct store *s,
+                    void (*fn)(void *ctx, const struct job *job),
+                    void *ctx,
+                    size_t *unreadable)
+{
+    return each_job(s, s->stmt[STMT_JOBS_OPEN], fn, ctx, unreadable);
+}
+
+int store_jobs_done(struct store *s,
+                    uint64_t above,
+                    void (*fn)(void *ctx, const struct job *job),
+                    void *ctx)
+{
+    size_t unreadable;
+    store_bind_u64(s, s->stmt[STMT_JOBS_DONE], 1, above);
+    return each_job(s, s->stmt[STMT_JOBS_DONE], fn, ctx, &unreadable);
 }
 
 int store_top_up_add(

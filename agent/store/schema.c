@@ -105,6 +105,10 @@ static const char *const migrations[] = {
     " chain_status INTEGER, chain_start_s INTEGER, chain_end_s INTEGER, billed_min INTEGER,"
     " cost_wei TEXT, done_ms INTEGER NOT NULL, PRIMARY KEY (job, claim_block)) WITHOUT ROWID;"
     "CREATE INDEX billing_done ON billing (done_ms);",
+
+    /* which jobs a reorganisation may take up again. */
+    "ALTER TABLE jobs ADD COLUMN done_at INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX jobs_done ON jobs (done_at) WHERE state = 'DONE';",
 };
 
 enum { SCHEMA_VERSION = sizeof(migrations) / sizeof(migrations[0]) };

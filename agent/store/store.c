@@ -20,7 +20,8 @@ static const char *const sql[STMT_COUNT] = {
     [STMT_COMMIT] = "COMMIT",
     [STMT_ROLLBACK] = "ROLLBACK",
     [STMT_JOB_PUT] =
-        "INSERT INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+        "INSERT INTO jobs VALUES "
+        "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
         " ON CONFLICT (id) DO UPDATE SET state=excluded.state, customer=excluded.customer,"
         " claim_block=excluded.claim_block, limit_min=excluded.limit_min, ntasks=excluded.ntasks,"
         " cpus_per_task=excluded.cpus_per_task, mem_per_cpu_mb=excluded.mem_per_cpu_mb,"
@@ -33,9 +34,11 @@ static const char *const sql[STMT_COUNT] = {
         " prev_slurm_id=excluded.prev_slurm_id, created_ms=excluded.created_ms,"
         " updated_ms=excluded.updated_ms,"
         " slurm_limit_min=excluded.slurm_limit_min, submit_s=excluded.submit_s,"
-        " restarts=excluded.restarts, spent_s=excluded.spent_s, claim_at=excluded.claim_at",
+        " restarts=excluded.restarts, spent_s=excluded.spent_s, claim_at=excluded.claim_at,"
+        " done_at=excluded.done_at",
     [STMT_JOB_GET] = "SELECT * FROM jobs WHERE id = ?",
     [STMT_JOBS_OPEN] = "SELECT * FROM jobs WHERE state <> 'DONE' ORDER BY created_ms, id",
+    [STMT_JOBS_DONE] = "SELECT * FROM jobs WHERE state = 'DONE' AND done_at > ?",
     [STMT_SCRIPT_PUT] = "INSERT OR REPLACE INTO scripts VALUES (?,?)",
     [STMT_SCRIPT_GET] = "SELECT body FROM scripts WHERE job = ?",
     [STMT_SCRIPT_DROP] = "DELETE FROM scripts WHERE job = ?",

@@ -55,6 +55,12 @@ int store_jobs_open(struct store *s,
                     void *ctx,
                     size_t *unreadable);
 
+/* Call `fn` for each job that became DONE when the chain's head was above `above`. */
+int store_jobs_done(struct store *s,
+                    uint64_t above,
+                    void (*fn)(void *ctx, const struct job *job),
+                    void *ctx);
+
 /* A top-up is told apart by where its event is. ERR_EXISTS: it was added before. */
 int store_top_up_add(
     struct store *s, const char *job, uint64_t block, uint64_t log_index, uint64_t minutes);

@@ -14,6 +14,7 @@ enum store_stmt {
     STMT_JOB_PUT,
     STMT_JOB_GET,
     STMT_JOBS_OPEN,
+    STMT_JOBS_DONE,
     STMT_SCRIPT_PUT,
     STMT_SCRIPT_GET,
     STMT_SCRIPT_DROP,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The chain is reorganised under jobs in all states: one Slurm job each, one right end each.
-import { assert, checkOnce, longJob, runJob, runTests, startAgent, killAgent, test } from './lib.mjs';
+import { join } from 'node:path';
+import { assert, checkOnce, killAgent, longJob, restartAgent, runJob, runTests, startAgent, test, waitFor } from './lib.mjs';
+import { runOk } from '../devnet/process.mjs';
 
 const sleeping = (seconds, code) => ({ script: `#!/bin/sh\nsleep ${seconds}\nexit ${code}\n`, memPerCpu: 10 });
 const inState = (grid, id, state, from) => grid.agent.waitLog(new RegExp(`-> ${state}\\b.*${id}`), 20000, from);
@@ -25,16 +27,8 @@ async function finish(grid, id, code) {
     await checkOnce(grid, id);
 }
 
-/** All three come to their ends. */
-async function finishAll(grid, { done, running, waiting, end }) {
-    end();
-    await grid.slurm.command(['scontrol', 'update', 'PartitionName=main', 'State=UP']);
-    await finish(grid, done, 3);
-    await finish(grid, running, 4);
-    await finish(grid, waiting, 5);
-}
-
 const height = (grid) => grid.chain.blockNumber();
+
 /** What the log says of the job after a reorganisation. */
 async function takenBack(grid, id, from, { reported = false } = {}) {
     if (reported) await grid.agent.waitLog(new RegExp(`the end is mined no more.*${id}`), 5000, from);
@@ -42,58 +36,72 @@ async function takenBack(grid, id, from, { reported = false } = {}) {
     await grid.agent.waitLog(new RegExp(`claimed again in block \\d+, as before.*${id}`), 10000, from);
 }
 
-const reorged = (grid, from) => grid.agent.waitLog(/chain: reorganised/, 10000, from);
+const reorged = (grid, from, what = '') => grid.agent.waitLog(new RegExp(`chain: reorganised.*${what}`), 10000, from);
 
-/** All transactions of blocks after `block`, mined again in their order, one a block. */
-async function sameTransactionsAgain(grid, block) {
-    const { chain } = grid;
-    const head = await height(grid);
-    const pairs = [];
-    for (let n = block + 1; n <= head; n++) {
-        const { transactions } = await chain.rpc('eth_getBlockByNumber', [`0x${n.toString(16)}`, false]);
-        for (const hash of transactions) pairs.push([await chain.rpc('eth_getRawTransactionByHash', [hash]), n - block - 1]);
-    }
-    await chain.rpc('anvil_reorg', [head - block, pairs]);
+/** Blocks are mined until there are so many above `fork`, and the agent has read them all. */
+async function mineAndRead(grid, fork, blocks) {
+    const more = fork + blocks - (await height(grid));
+    assert.ok(more > 0, `${-more} blocks too many`);
+    await grid.chain.rpc('anvil_mine', [`0x${more.toString(16)}`]);
+    const sql = ['sqlite3', '-readonly', '-cmd', '.timeout 5000', join(grid.path('agent', 'state'), 'agent.db'), "SELECT value FROM meta WHERE key = 'cursor'"];
+    await waitFor('the blocks are not read', async () => Number(await runOk(sql)) === fork + blocks, 10000);
 }
 
-test('everything is in other blocks: nothing changes for anybody', async (grid) => {
-    const fork = await height(grid);
-    const from = grid.agent.logSize();
-    const jobs = await jobsInAllStates(grid);
-    await sameTransactionsAgain(grid, fork);
-    await grid.chain.rpc('evm_mine');
-    await reorged(grid, from);
-    await takenBack(grid, jobs.done, from, { reported: true });
-    await takenBack(grid, jobs.running, from);
-    await takenBack(grid, jobs.waiting, from);
-    await finishAll(grid, jobs);
-});
-
-test('our transactions are gone from the chain, and from the mempool', async (grid) => {
-    const jobs = await jobsInAllStates(grid);
-    await killAgent(grid); // what it would send again at once shall be gone first
+/** The transactions above `fork` that are not ours, or all: [raw bytes, how many blocks above it]. */
+async function transactionsAbove(grid, fork, { all = false } = {}) {
     const { chain } = grid;
-    // Every transaction but ours stays: the requests, and what the operator assigned.
-    const claims = (await grid.events({ name: 'ClaimJobEvent', jobId: jobs.done }))[0];
-    const fork = claims.block - 1;
+    const ours = chain.wallets.provider.address.toLowerCase();
     const head = await height(grid);
     const pairs = [];
     for (let n = fork + 1; n <= head; n++) {
         const { transactions } = await chain.rpc('eth_getBlockByNumber', [`0x${n.toString(16)}`, true]);
         for (const { hash, from } of transactions)
-            if (from !== chain.wallets.provider.address.toLowerCase()) pairs.push([await chain.rpc('eth_getRawTransactionByHash', [hash]), n - fork - 1]);
+            if (all || from !== ours) pairs.push([await chain.rpc('eth_getRawTransactionByHash', [hash]), n - fork - 1]);
     }
-    await chain.rpc('anvil_reorg', [head - fork, pairs]);
-    await chain.rpc('anvil_dropAllTransactions');
-    assert.equal((await grid.job(jobs.running)).status, 'META_SCHEDULED');
-    const from = grid.agent.logSize();
-    await startAgent(grid);
-    await reorged(grid, from);
+    return pairs;
+}
+
+/** The blocks above `fork` are replaced by as many, with these transactions. */
+const replaceBlocks = async (grid, fork, pairs) => grid.chain.rpc('anvil_reorg', [(await height(grid)) - fork, pairs]);
+
+async function finishAll(grid, jobs, from) {
     await takenBack(grid, jobs.done, from, { reported: true });
     await takenBack(grid, jobs.running, from);
     await takenBack(grid, jobs.waiting, from);
-    await finishAll(grid, jobs);
+    jobs.end();
+    await grid.slurm.command(['scontrol', 'update', 'PartitionName=main', 'State=UP']);
+    await finish(grid, jobs.done, 3);
+    await finish(grid, jobs.running, 4);
+    await finish(grid, jobs.waiting, 5);
+}
+
+test('64 blocks are replaced, and everything is in others: nothing changes for anybody', async (grid) => {
+    const fork = await height(grid);
+    const from = grid.agent.logSize();
+    const jobs = await jobsInAllStates(grid);
+    await mineAndRead(grid, fork, 64);
+    await replaceBlocks(grid, fork, await transactionsAbove(grid, fork, { all: true }));
+    await grid.chain.rpc('evm_mine');
+    await reorged(grid, from, `64 blocks are gone, block ${fork} is the last`);
+    await finishAll(grid, jobs, from);
 });
+
+for (const deep of [false, true])
+    test(`our transactions are gone from the chain, and from the mempool${deep ? ', deeper than is remembered' : ''}`, async (grid) => {
+        const jobs = await jobsInAllStates(grid);
+        const [claim] = await grid.events({ name: 'ClaimJobEvent', jobId: jobs.done });
+        const fork = claim.block - 1;
+        if (deep) await mineAndRead(grid, fork, 100);
+        await killAgent(grid); // what it would send again at once shall be gone first
+        // The requests stay, and what the operator assigned.
+        await replaceBlocks(grid, fork, await transactionsAbove(grid, fork));
+        await grid.chain.rpc('anvil_dropAllTransactions');
+        assert.equal((await grid.job(jobs.running)).status, 'META_SCHEDULED');
+        const from = grid.agent.logSize();
+        await startAgent(grid);
+        await reorged(grid, from, deep ? 'deeper than the 65 blocks' : `block ${fork} is the last`);
+        await finishAll(grid, jobs, from);
+    });
 
 test('64 blocks deep, by snapshot and revert', async (grid) => {
     const { chain } = grid;
@@ -102,51 +110,57 @@ test('64 blocks deep, by snapshot and revert', async (grid) => {
     const from = grid.agent.logSize();
     const { id, end } = await longJob(grid, { code: 6 });
     await grid.waitStatus(id, 'RUNNING', 20000);
-    const mined = await height(grid);
-    const provider = chain.wallets.provider.address.toLowerCase();
-    const raws = [];
-    for (let n = fork + 1; n <= mined; n++) {
-        const { transactions } = await chain.rpc('eth_getBlockByNumber', [`0x${n.toString(16)}`, true]);
-        for (const { hash, from: sender } of transactions)
-            if (sender !== provider) raws.push(await chain.rpc('eth_getRawTransactionByHash', [hash]));
-    }
-    await chain.rpc('anvil_mine', [`0x${(fork + 63 - mined).toString(16)}`]);
-    await new Promise((done) => setTimeout(done, 1000)); // three polls: the last block is read
+    await mineAndRead(grid, fork, 64);
+    const pairs = await transactionsAbove(grid, fork);
     await chain.rpc('evm_revert', [snapshot]);
     await chain.rpc('anvil_mine', ['0x1']); // so that what comes has other hashes
-    for (const raw of raws) await chain.rpc('eth_sendRawTransaction', [raw]);
+    for (const [raw] of pairs) await chain.rpc('eth_sendRawTransaction', [raw]);
     await chain.rpc('anvil_mine', ['0x40']);
-    await reorged(grid, from);
+    await reorged(grid, from, `64 blocks are gone, block ${fork} is the last`);
     await takenBack(grid, id, from);
     end();
     await finish(grid, id, 6);
 });
 
-test('a claim that is not made again: the job of another, and its Slurm job is cancelled', async (grid) => {
-    await grid.agent.stop();
-    await startAgent(grid, ['--reconcile.grace=2s']);
+test('what is not done again: a claim, whose job is cancelled; a cancel, which is reported then', async (grid) => {
+    await restartAgent(grid, ['--reconcile.grace=2s']);
     const { chain } = grid;
-    const id = await grid.requestJob(sleeping(60, 0));
-    await grid.waitStatus(id, 'RUNNING', 20000);
-    const [schedule] = await grid.events({ name: 'JobTransitionEvent', jobId: id });
-    const head = await height(grid);
+    // Claimed before the fork, and in the queue.
+    await grid.slurm.command(['scontrol', 'update', 'PartitionName=main', 'State=DOWN']);
+    const cancelled = await grid.requestJob({ ...sleeping(0, 8), customer: 'alice' });
+    await inState(grid, cancelled, 'SUBMITTED');
+    await grid.slurm.command(['scontrol', 'hold', (await grid.slurmJobOf(cancelled)).JobId]);
+    await up(grid);
+    const fork = await height(grid);
     const from = grid.agent.logSize();
-    await chain.rpc('anvil_reorg', [head - schedule.block + 1, []]); // the assignment is gone, too
+    const claimed = await grid.requestJob({ ...sleeping(60, 0), customer: 'bob', schedule: false });
+    await chain.metaSchedule(claimed);
+    await grid.waitStatus(claimed, 'RUNNING', 20000);
+    await grid.cancelJob(cancelled);
+    await inState(grid, cancelled, 'DONE', from);
+    const [request] = await transactionsAbove(grid, fork);
+    await replaceBlocks(grid, fork, [request]); // the assignment is gone, too
     await chain.rpc('evm_mine');
     await reorged(grid, from);
-    await grid.waitSlurm(id, 'CANCELLED', 30000);
-    assert.equal((await grid.job(id)).status, 'PENDING');
+    await killAgent(grid); // what it is to ask is in its store
+    assert.equal((await grid.job(cancelled)).status, 'SCHEDULED');
+    await startAgent(grid, ['--reconcile.grace=2s']);
+    await grid.waitSlurm(claimed, 'CANCELLED', 30000);
+    assert.equal((await grid.job(claimed)).status, 'PENDING');
+    await grid.waitStatus(cancelled, 'CANCELLED', 20000);
+    await grid.agent.waitLog(new RegExp(`DONE -> REPORTED.*${cancelled}`), 1000, from);
+    await checkOnce(grid, cancelled, { ran: false });
 });
 
 test('with confirmations a reorganisation of few blocks is nothing to see', async (grid) => {
-    await grid.agent.stop();
-    await startAgent(grid, ['--metascheduler.confirmations=4']);
+    await restartAgent(grid, ['--metascheduler.confirmations=4']);
     const { chain } = grid;
     await chain.rpc('evm_setIntervalMining', [1]);
     const from = grid.agent.logSize();
     const reorganise = async () => {
         await new Promise((done) => setTimeout(done, 2500));
-        await sameTransactionsAgain(grid, (await height(grid)) - 2);
+        const fork = (await height(grid)) - 2;
+        await replaceBlocks(grid, fork, await transactionsAbove(grid, fork, { all: true }));
     };
     await Promise.all([reorganise(), runJob(grid, sleeping(1, 7), { status: 'FAILED', exitCode: 7, timeoutMs: 60000 })]);
     await chain.rpc('evm_setIntervalMining', [0]);

@@ -63,6 +63,7 @@ static struct job sample_job(int n)
         .state = JOB_RUNNING,
         .claim_block = 7,
         .claim_at = 8,
+        .done_at = 9,
         .limit_min = 60,
         .slurm_limit_min = 59,
         .submit_s = 1699999990,
@@ -508,7 +509,7 @@ static void test_outbox_of_schema_5(void **state)
     struct tx next = sample_tx("claim/9/0", NULL);
     store_close(must_open());
     run_sql("DROP TABLE outbox; DROP TABLE attempts; ALTER TABLE jobs DROP COLUMN claim_at;"
-            "DROP TABLE billing;"
+            "DROP TABLE billing; DROP INDEX jobs_done; ALTER TABLE jobs DROP COLUMN done_at;"
             "CREATE TABLE outbox ("
             " id INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, state INTEGER NOT NULL,"
             " job TEXT REFERENCES jobs (id) ON DELETE CASCADE, data BLOB NOT NULL, nonce INTEGER,"
