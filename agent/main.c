@@ -123,8 +123,6 @@ static int make_customer(struct parts *p, struct error *err)
     };
     struct eth_address self = signer_address(p->signer);
     memcpy(c.provider, self.b, sizeof(c.provider));
-    if (c.tls && c.tls_insecure)
-        log_warn("--customer.tls.insecure: the customer API's certificate is not checked");
     struct customer_logger_options logger = {
         .tls = o->customer_logger_tls,
         .insecure = o->customer_logger_tls_insecure,

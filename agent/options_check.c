@@ -234,7 +234,9 @@ static void warn_insecure(struct options_loader *l)
     if (o->customer_logger_tls && o->customer_logger_tls_insecure)
         options_warn(l, "--customer.logger.tls.insecure: the logger's certificate is not verified");
     if (o->slurm_ssh_insecure)
-        options_warn(l, "--slurm.ssh.insecure: the login node's host key is not verified");
+        options_warn(l,
+                     "--slurm.ssh.insecure: the login node's host key is not verified: whoever "
+                     "answers gets the customers' scripts");
 }
 
 static void warn_unused(struct options_loader *l)

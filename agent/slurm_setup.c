@@ -39,11 +39,6 @@ make_ssh(const struct options *o, struct buf *authorized_keys, struct error *err
         .sacct = o->slurm_sacct,
         .connect_timeout_ms = o->slurm_timeout_ms,
     };
-    if (ssh.insecure)
-        log_warn(
-            "--slurm.ssh.insecure: the login node's host key is not checked; whoever answers at "
-            "%s gets the customers' scripts",
-            ssh.address);
     if (slurm_ssh_public_key(&ssh.private_key, authorized_keys, err) < 0) return NULL;
     int rc = buf_puts(authorized_keys, "\n");
     if (rc < 0) {
