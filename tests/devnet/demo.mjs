@@ -199,7 +199,8 @@ The grid stays until Ctrl-C. Meanwhile, in another terminal:
   ./demo --submit 'hostname; nproc'                            one more job
   tests/devnet/enter --join ${grid.dir} squeue --all    a command on the grid
   tests/devnet/enter --join ${grid.dir}                 a shell there
-  less ${grid.dir}/log/agent.log                        what the agent says`);
+  less ${grid.dir}/log/agent.log                        what the agent says
+  build/deepsquare-agent billing --state-dir ${grid.dir}/agent/state    what each job cost`);
 }
 
 async function submit(dir, text) {
