@@ -74,5 +74,6 @@ report "shell scripts pass shellcheck" "$(
 report "no registry, download address or path of a machine is named" "$(
     grep -nE 'registry\.npmjs|deb\.debian\.org|"resolved"|/work/(main|wt|shared|build)' "${files[@]}" 2>/dev/null |
         grep -v '^tests/style.sh')"
+report "doc/operations.md knows every warning and every option of the reference" "$(tests/operations.pl 2>&1)"
 report "no merge is left half done" "$(grep -nE '^(<<<<<<<|>>>>>>>) ' "${files[@]}" 2>/dev/null)"
 echo "1..$n"
