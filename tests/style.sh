@@ -34,6 +34,7 @@ report "layers: proto" "$(layer proto 'agent/util/|proto/|config\.h')"
 report "layers: server" "$(layer agent/server 'agent/(util|server)/|proto/')"
 report "layers: engine" "$(layer agent/engine 'agent/(util|store|chain|slurm|customer|server|engine)/')"
 report "layers: plugins/common is libc only" "$(layer plugins/common 'plugins/common/')"
+report "layers: plugins/authkeys" "$(layer plugins/authkeys 'agent/util/|agent/version\.h|plugins/authkeys/|proto/')"
 report "layers: only proto/ includes gRPC" \
     "$(grep -nE '#include <grpc' "${c_files[@]}" | grep -vE '^(proto|tests)/')"
 report "layers: only store/ includes SQLite" \
