@@ -27,6 +27,7 @@ async function finish(grid, id, code) {
     await checkOnce(grid, id);
 }
 
+const up = (grid) => grid.slurm.command(['scontrol', 'update', 'PartitionName=main', 'State=UP']);
 const height = (grid) => grid.chain.blockNumber();
 
 /** What the log says of the job after a reorganisation. */
@@ -69,7 +70,7 @@ async function finishAll(grid, jobs, from) {
     await takenBack(grid, jobs.running, from);
     await takenBack(grid, jobs.waiting, from);
     jobs.end();
-    await grid.slurm.command(['scontrol', 'update', 'PartitionName=main', 'State=UP']);
+    await up(grid);
     await finish(grid, jobs.done, 3);
     await finish(grid, jobs.running, 4);
     await finish(grid, jobs.waiting, 5);
