@@ -26,11 +26,11 @@ async function useProxies(grid, args = []) {
 const left = (grid, proxy, from) => grid.agent.waitLog(new RegExp(`${proxy.url} is not used`), 10000, from);
 const back = (grid, proxy, from) => grid.agent.waitLog(new RegExp(`${proxy.url} is well again`), 20000, from);
 
-/** What the agent asks of a proxy in the next ms. */
-async function asks(proxy, ms) {
-    const before = proxy.calls.length;
-    await new Promise((done) => setTimeout(done, ms));
-    return proxy.calls.length - before;
+/** How many calls `other` gets until `one` has got so many. */
+async function callsUntil(one, other, calls, what) {
+    const before = [one, other].map((proxy) => proxy.calls.length);
+    await waitFor(`${what}: it is not asked`, () => one.calls.length - before[0] > calls);
+    return other.calls.length - before[1];
 }
 
 test('the first fails, and the second does all the work within a poll', async (grid) => {
@@ -47,8 +47,8 @@ test('the first fails, and the second does all the work within a poll', async (g
     for (const [name, fault] of faults) {
         idle.heal();
         fault(worker);
-        const asked = idle.calls.length;
-        await waitFor(`${name}: the other one is not asked`, () => idle.calls.length - asked > 12, 1500); // two polls
+        const more = await callsUntil(idle, worker, 36, name); // some five polls
+        assert.ok(more <= 20, `${name}: ${more} calls more`); // one poll, and probes
         [worker, idle] = [idle, worker];
     }
     await runJob(grid, EXIT_5, FAILED); // with one endpoint out of order
@@ -64,7 +64,8 @@ test('one that hangs', async (grid) => {
         first.delayMs = 60000;
         const at = Date.now();
         await left(grid, first, from);
-        assert.ok(Date.now() - at < 4000, `left after ${Date.now() - at} ms`);
+        const [, time] = grid.agent.log(from).match(new RegExp(`time=(\\S+) .*${first.url} is not used`));
+        assert.ok(Date.parse(time) - at < 4000, `left after ${Date.parse(time) - at} ms`);
     };
     await Promise.all([isLeft(), runJob(grid, EXIT_5, FAILED)]);
 });
@@ -72,14 +73,20 @@ test('one that hangs', async (grid) => {
 test('HTTP 429: it gets the rest that it asks for, and is used again', async (grid) => {
     await useProxies(grid);
     const from = grid.agent.logSize();
-    first.status(429, { 'retry-after': '4' });
+    let refused, again;
+    first.http = () => {
+        refused = Date.now();
+        return { status: 429, headers: { 'retry-after': '4' }, body: 'no' };
+    };
     await left(grid, first, from);
-    first.heal();
-    assert.equal(await asks(first, 3000), 0);
+    first.http = () => {
+        again ??= Date.now();
+    };
     await runJob(grid, EXIT_5, FAILED);
     await back(grid, first, from);
-    assert.ok((await asks(second, 1000)) <= 4, 'the second is still in use'); // a probe, of two calls
-    assert.ok((await asks(first, 500)) > 4, 'the first is not in use');
+    assert.ok(again - refused >= 4000, `${again - refused} ms of rest`);
+    const more = await callsUntil(first, second, 24, 'the first');
+    assert.ok(more <= 8, `${more} calls of the second`); // a probe each second, of two calls
 });
 
 test('one that is behind, and one of another chain', async (grid) => {

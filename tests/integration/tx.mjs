@@ -202,7 +202,8 @@ test('a chain without EIP-1559', async (grid) => {
     proxy.on('eth_maxPriorityFeePerGas', unknown);
     proxy.on('eth_feeHistory', unknown);
     await mine(grid);
-    await sleep(400); // the agent has seen that block
+    const seen = proxy.count('eth_getBlockByNumber');
+    await waitFor('the agent has not seen that block', () => proxy.count('eth_getBlockByNumber') >= seen + 4);
     await failedOnce(grid, await grid.requestJob(NO_SCRIPT));
     const sent = proxy.sent.slice(before);
     assert.deepEqual(sent.map((tx) => [tx.type, tx.chainId]), [[0, 31337n], [0, 31337n]]);
