@@ -71,6 +71,10 @@ async function runAgain(grid, id, ...fields) {
     return job;
 }
 
+/** Runs until it is let go. */
+const held = (code) => sh('until [ -e "$HOME/go-$SLURM_JOB_ID" ]; do sleep 0.1; done', `exit ${code}`);
+const letGo = (grid, job) => ['alice', 'carol'].forEach((who) => writeFileSync(join(grid.userOf(who).home, `go-${job.JobId}`), ''));
+
 const AGAIN = sh('[ "$SLURM_RESTART_COUNT" = 1 ] && exit 4', 'sleep 60');
 
 // name: [request, what is done while it waits, what is done when it runs, what is expected]. `node`
@@ -103,11 +107,13 @@ const byPlugin = {
         },
     },
     'suspended and resumed': {
-        script: sh('sleep 3', 'exit 6'), end: { exitCode: 6 },
+        script: held(6), end: { exitCode: 6 },
         runs: async (grid, job) => {
+            await sleep(1000);
             await scontrol(grid, 'suspend', job.JobId);
             await sleep(5000);
             await scontrol(grid, 'resume', job.JobId);
+            letGo(grid, job);
         },
     },
     'TIMEOUT': { script: sh('sleep 60'), runs: (grid, job) => update(grid, job, 'EndTime=now'), end: { status: 'OUT_OF_CREDITS', reason: /is over/ } },
@@ -141,14 +147,17 @@ const byPlugin = {
         },
     },
     'scontrol requeue is refused': {
-        script: sh('sleep 4', 'exit 8'), end: { exitCode: 8 },
-        runs: (grid, job) => assert.rejects(scontrol(grid, 'requeue', job.JobId), /disabled/),
+        script: held(8), end: { exitCode: 8 },
+        runs: async (grid, job) => {
+            await assert.rejects(scontrol(grid, 'requeue', job.JobId), /disabled/);
+            letGo(grid, job);
+        },
     },
     'its script requeues itself': {
         script: sh('[ "$SLURM_RESTART_COUNT" = 1 ] && exit 4', 'sleep 2', 'export SLURM_CONF=@CONF@', 'scontrol update JobId=$SLURM_JOB_ID Requeue=1', 'scontrol requeue $SLURM_JOB_ID', 'sleep 60'),
         end: { exitCode: 4, restarts: 1, spent: 2 }, runs: (grid, job, id) => runAgain(grid, id),
     },
-    'resized': { nodes: 'n[1-2]', ntasks: 9, script: sh('sleep 4', 'exit 9'), runs: (grid, job) => update(grid, job, 'NumNodes=1'), end: { exitCode: 9 } },
+    'resized': { nodes: 'n[1-2]', ntasks: 9, script: held(9), runs: (grid, job) => update(grid, job, 'NumNodes=1').then(() => letGo(grid, job)), end: { exitCode: 9 } },
     'its prolog fails': { node: 'n7', script: sh('true'), end: { status: 'CANCELLED' } },
     'its prolog fails, and it is requeued': {
         node: 'n8', quick: true, script: sh('exit 4'), waits: (grid, job) => update(grid, job, 'Requeue=1'), end: { exitCode: 4, restarts: 1 },
@@ -201,11 +210,12 @@ const unsettled = {
 // Begins with the first ones and ends with the last, after more than a minute, of which it ran less.
 const long = {
     'suspended for a minute': {
-        script: sh('sleep 2', 'exit 2'), end: { exitCode: 2 },
+        script: held(2), end: { exitCode: 2 },
         runs: async (grid, job) => {
             await scontrol(grid, 'suspend', job.JobId);
             await sleep(61000);
             await scontrol(grid, 'resume', job.JobId);
+            letGo(grid, job);
         },
     },
 };
