@@ -350,14 +350,18 @@ static bool give_up(struct engine *e, struct live_job *j, const struct facts *f)
 }
 
 /* To REFUSED, from where it is reported; of a job that is DONE likewise. */
-static bool give_back(struct engine *e, struct live_job *j, const struct facts *f)
+static bool hand_back(struct engine *e, struct live_job *j)
 {
-    (void)f;
-    if (!is_sure(e, j, RECONCILE_GIVE_BACK)) return false;
     j->row.end_report = REPORT_NONE;
     (void)snprintf(
         j->row.reason, sizeof(j->row.reason), "the contract has it as ours, and here it is over");
     return event(e, j, RECONCILE_GIVE_BACK, j->row.reason);
+}
+
+static bool give_back(struct engine *e, struct live_job *j, const struct facts *f)
+{
+    (void)f;
+    return is_sure(e, j, RECONCILE_GIVE_BACK) && hand_back(e, j);
 }
 
 static bool report(struct engine *e, struct live_job *j, const struct facts *f)
@@ -365,8 +369,8 @@ static bool report(struct engine *e, struct live_job *j, const struct facts *f)
     struct job *row = &j->row;
     bool reported = row->state == JOB_REPORTED;
     if (!reported && row->running_report != REPORT_DONE) return false; // it is under way
-    if (reported && row->end_status == CHAIN_JOB_PENDING) return give_back(e, j, f);
     if (!is_sure(e, j, RECONCILE_REPORT)) return false;
+    if (reported && row->end_status == CHAIN_JOB_PENDING) return hand_back(e, j);
     if (f->chain == RECONCILE_CHAIN_SCHEDULED) {
         row->running_report = REPORT_NONE;
         row->running_block_s = 0;

@@ -636,7 +636,10 @@ static void test_a_cancel_that_is_un_mined(void **state)
         if (life == 0) assert_true(is_asked_about(job(JOB)) && is_asked_about(job(OTHER)));
         reopen(); // before the contract was asked
     }
-    engine->o.reconcile_grace_ms = 0; // it says so twice
+    engine->o.reconcile_grace_ms = 20;
+    probed(JOB, RECONCILE_CHAIN_SCHEDULED);
+    assert_int_equal(job(JOB)->row.state, JOB_REPORTED); // it must say so twice
+    usleep(25 * 1000);
     probed(JOB, RECONCILE_CHAIN_SCHEDULED);
     assert_int_equal(job(JOB)->row.state, JOB_REFUSED); // for another provider to run
     begin();
