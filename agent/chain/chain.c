@@ -2,7 +2,9 @@
 #include "agent/chain/chain.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <json-c/json.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -218,17 +220,21 @@ void chain_reader_leave(struct chain *c)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Nothing about the job depends on the price: it is left at 0 where it cannot be had. */
-static void read_price(const struct jsonrpc_batch *b, int index, struct chain_job *job)
+static int read_price(const struct jsonrpc_batch *b,
+                      int index,
+                      const struct chain_claim *definition,
+                      struct u256 *price_per_min,
+                      struct error *err)
 {
     struct json_object *result;
     struct provider_prices prices;
     struct buf data = BUF_INIT(JOB_MAX);
-    if (jsonrpc_result(b, index, &result, NULL) == 0 &&
-        eth_json_bytes(result, "prices", &data, NULL) == 0 &&
-        provider_decode_prices(data.data, data.len, &prices, NULL) == 0)
-        (void)provider_price_per_min(&prices, &job->definition, &job->price_per_min);
+    int rc = jsonrpc_result(b, index, &result, err);
+    if (rc == 0) rc = eth_json_bytes(result, "prices", &data, err);
+    if (rc == 0) rc = provider_decode_prices(data.data, data.len, &prices, err);
+    if (rc == 0) rc = provider_price_per_min(&prices, definition, price_per_min);
     buf_free(&data);
+    return rc;
 }
 
 static int
@@ -251,6 +257,19 @@ read_job(const struct jsonrpc_batch *b, int index, struct chain_job *job, struct
     return rc;
 }
 
+static void add_price_question(struct chain *c,
+                               struct jsonrpc_batch *b,
+                               const struct chain_contracts *at,
+                               const char *block)
+{
+    struct buf data = BUF_INIT(CALLDATA_MAX);
+    const struct eth_address *self = &c->options.provider;
+    if (contract_call_address(&data, "getProviderPrices(address)", self) < 0)
+        jsonrpc_fail(b, ERR_NOMEM);
+    chain_add_call(b, "eth_call", c, &at->provider_manager, data.data, data.len, block);
+    buf_free(&data);
+}
+
 /* The node says where it is first: the answers to the calls are then not older. */
 static int ask_job(struct chain *c,
                    struct jsonrpc_batch *b,
@@ -258,21 +277,17 @@ static int ask_job(struct chain *c,
                    const struct eth_hash *id,
                    struct error *err)
 {
-    struct buf get = BUF_INIT(CALLDATA_MAX), prices = BUF_INIT(CALLDATA_MAX);
-    const struct eth_address *self = &c->options.provider;
+    struct buf get = BUF_INIT(CALLDATA_MAX);
     int rc = contract_call_job(&get, "get(bytes32)", id);
-    if (rc == 0) rc = contract_call_address(&prices, "getProviderPrices(address)", self);
     if (rc < 0) {
         (void)error_set(err, rc, "JobRepository.get: %s", err_text(rc));
     } else {
         jsonrpc_add(b, "eth_blockNumber", "[]");
         chain_add_call(b, "eth_call", c, &at->jobs, get.data, get.len, ",\"latest\"");
-        chain_add_call(
-            b, "eth_call", c, &at->provider_manager, prices.data, prices.len, ",\"latest\"");
+        add_price_question(c, b, at, ",\"latest\"");
         rc = pool_perform(c->reader, b, err);
     }
     buf_free(&get);
-    buf_free(&prices);
     return rc;
 }
 
@@ -291,10 +306,34 @@ int chain_job_get(struct chain *c,
     if (rc == 0) rc = chain_result_u64(b, 0, &head, err);
     if (rc == 0) rc = read_job(b, 1, &found, err);
     if (rc == 0) {
-        read_price(b, 2, &found);
+        // Nothing about the job depends on the price: it is left at 0 where it cannot be had.
+        (void)read_price(b, 2, &found.definition, &found.price_per_min, NULL);
         *job = found;
         job->at_block = head;
     }
+    jsonrpc_batch_destroy(b);
+    chain_reader_leave(c);
+    return rc;
+}
+
+int chain_price_at(struct chain *c,
+                   uint64_t block,
+                   const struct chain_job *job,
+                   struct u256 *price_per_min,
+                   struct error *err)
+{
+    struct chain_contracts at;
+    char tag[32];
+    int rc = chain_reader_enter(c, &at, err);
+    if (rc < 0) return rc;
+    (void)snprintf(tag, sizeof(tag), ",\"0x%" PRIx64 "\"", block);
+    struct jsonrpc_batch *b = jsonrpc_batch_new(err);
+    rc = b ? 0 : ERR_NOMEM;
+    if (rc == 0) {
+        add_price_question(c, b, &at, tag);
+        rc = pool_perform(c->reader, b, err);
+    }
+    if (rc == 0) rc = read_price(b, 0, &job->definition, price_per_min, err);
     jsonrpc_batch_destroy(b);
     chain_reader_leave(c);
     return rc;

@@ -185,6 +185,16 @@ int chain_job_get(struct chain *c,
                   struct error *err);
 
 /*
+ * One blocking read of what a minute of such a job costs at our prices as of that block: those
+ * that the contract bills an end in it by. Nodes forget how things were: ask soon.
+ */
+int chain_price_at(struct chain *c,
+                   uint64_t block,
+                   const struct chain_job *job,
+                   struct u256 *price_per_min,
+                   struct error *err);
+
+/*
  * One blocking read of our entries in the ProviderManager, as chain_job_get. *s is left alone on
  * failure.
  */

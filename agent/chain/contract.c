@@ -324,7 +324,7 @@ static int get_times(struct abi_frame *f, struct chain_job *job)
     (void)abi_get_u64(f, "start", &job->start_s);
     (void)abi_get_u64(f, "end", &job->end_s);
     (void)abi_skip(f, "cancelRequestTimestamp");
-    (void)abi_skip(f, "blockNumberStateChange");
+    (void)abi_get_u64(f, "blockNumberStateChange", &job->changed_block);
     return abi_skip(f, "panicTimestamp");
 }
 

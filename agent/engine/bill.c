@@ -38,6 +38,11 @@ uint64_t bill_minutes(uint64_t duration_s,
     return min < most ? min : most;
 }
 
+uint64_t bill_owed_min(const struct bill *b)
+{
+    return b->minutes ? b->minutes : 1;
+}
+
 /* What is wrong beside numbers and states; "" if nothing is. */
 static const char *words_of(const struct bill *b)
 {
@@ -57,7 +62,6 @@ static const char *words_of(const struct bill *b)
 
 const char *bill_difference(const struct bill *b, char *text, size_t size)
 {
-    uint64_t owed = b->minutes ? b->minutes : 1; // the contract bills a minute at least
     (void)snprintf(text, size, "%s", words_of(b));
     if (text[0] || !b->reported) return text;
     if (b->chain_status != b->status)
@@ -66,7 +70,7 @@ const char *bill_difference(const struct bill *b, char *text, size_t size)
                        "reported as %s, on chain it is %s",
                        chain_job_status_name(b->status),
                        chain_job_status_name(b->chain_status));
-    else if (b->duration_s && b->billed_min != owed)
+    else if (b->duration_s && b->billed_min != bill_owed_min(b))
         (void)snprintf(text,
                        size,
                        "%" PRIu64 " minutes were reported, %" PRIu64 " billed",

@@ -28,6 +28,9 @@ uint64_t bill_minutes(uint64_t duration_s,
                       int64_t running_block_s,
                       int64_t chain_now_s);
 
+/* What the contract should bill: the minutes that were reported, and one at least. */
+uint64_t bill_owed_min(const struct bill *b);
+
 /* In what measure, report and bill do not agree, in words; "" if they do. Returns text. */
 const char *bill_difference(const struct bill *b, char *text, size_t size);
 

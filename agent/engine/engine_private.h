@@ -22,6 +22,7 @@ struct chain_bill {
     uint8_t status;
     uint64_t start_s, end_s;
     struct u256 cost, price_per_min; // price: 0 = not known
+    bool price_of_then;              // of the end, which it is billed by; or that of now
 };
 
 /* A job that is not done, and what only this process knows of it. */
@@ -241,6 +242,7 @@ void engine_outbox_report(struct engine *e, struct live_job *j);
 size_t engine_outbox_claims(const struct engine *e); // under way, of jobs
 bool engine_outbox_has_hash(const struct engine *e, const struct eth_hash *tx);
 bool engine_outbox_has_job(const struct engine *e, const char *job, enum tx_kind kind);
+uint64_t engine_outbox_end_block(struct engine *e, const struct job *job); // 0: not by us
 struct live_tx *engine_tx_find(struct engine *e, uint64_t id);
 struct live_tx *engine_tx_add(struct engine *e, const struct tx *row);
 /* Store a call that is to be made once, as its key says; ERR_EXISTS if that is under way. */

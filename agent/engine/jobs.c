@@ -87,6 +87,9 @@ void engine_job_close_bill(struct engine *e, const struct live_job *j, bool repo
     };
     if (u256_div(c->cost, c->price_per_min, &minutes, NULL) == 0)
         (void)u256_to_u64(minutes, &b.billed_min);
+    // By the price of now it is the contract's word only if it agrees.
+    if (!c->price_of_then && b.reported && b.billed_min != bill_owed_min(&b))
+        b.billed_min = UINT64_MAX;
     memcpy(b.job, row->id, sizeof(b.job));
     memcpy(b.user, row->user, sizeof(b.user));
     (void)u256_format_dec(b.cost_wei, c->cost);

@@ -206,6 +206,15 @@ static void set_report_key(struct tx *row, const struct job *job)
     (void)snprintf(row->key, sizeof(row->key), "%s/%s/%" PRIu64, word, job->id, job->claim_block);
 }
 
+uint64_t engine_outbox_end_block(struct engine *e, const struct job *job)
+{
+    struct tx row = {.kind = TX_END};
+    uint64_t block = 0;
+    set_report_key(&row, job);
+    (void)store_tx_mined_in(e->o.store, row.key, &block);
+    return block;
+}
+
 static void put_report_call(struct engine *e, struct job *job, enum tx_kind kind, struct buf *call)
 {
     struct eth_hash id = {{0}};

@@ -14,7 +14,10 @@
 #include "agent/util/fault.h"
 #include "agent/util/hex.h"
 
-enum { CONFIRM_RETRY_MS = 5000 }; // a node behind a load balancer may lag by a block or two
+enum {
+    CONFIRM_RETRY_MS = 5000, // a node behind a load balancer may lag by a block or two
+    STATES_KEPT = 120,       // blocks as of which any node can answer; many keep 128 states
+};
 
 struct job_task {
     struct task task;
@@ -28,6 +31,7 @@ struct job_task {
     bool never_sent;        // SUBMIT: no submission of this claim can be in Slurm
     bool may_submit;        // SUBMIT: false while only a look-up is allowed
     bool never_fits;        // SUBMIT: the partition is too small for it
+    uint64_t end_block;     // CONFIRM: in which our report of the end is; 0: none is
     struct chain_bill bill; // CONFIRM, CANCEL
     enum job_event event;
     bool slurm_asked; // Slurm was asked, and error.code says how it went
@@ -236,6 +240,15 @@ static int is_alive(struct job_task *t)
            slurm_phase_of(job.state) != SLURM_PHASE_ENDED;
 }
 
+/* The price may have changed since the end was billed. */
+static void ask_price(struct job_task *t, const struct chain_job *job)
+{
+    uint64_t block = t->end_block ? t->end_block : job->changed_block;
+    if (!block || block > job->at_block || job->at_block - block > STATES_KEPT) return;
+    t->bill.price_of_then =
+        chain_price_at(t->e->chain, block, job, &t->bill.price_per_min, NULL) == 0;
+}
+
 /* What the contract has of the job; also in t->bill, if the job is ours there. */
 static int ask_contract(struct job_task *t, struct chain_job *job)
 {
@@ -250,6 +263,7 @@ static int ask_contract(struct job_task *t, struct chain_job *job)
                                       .end_s = job->end_s,
                                       .cost = job->final_cost,
                                       .price_per_min = job->price_per_min};
+    if (ours && job->status >= CHAIN_JOB_CANCELLED) ask_price(t, job);
     return rc;
 }
 
@@ -369,6 +383,7 @@ void engine_task_start(struct engine *e, struct live_job *j, enum job_intent int
     t->intent = intent;
     t->job = j->row;
     t->script = BUF_INIT(SIZE_MAX / 2); // what is in the store was bounded when it was fetched
+    if (intent == INTENT_CONFIRM) t->end_block = engine_outbox_end_block(e, &j->row);
     t->inherited = j->inherited;
     t->never_sent = !j->unknown_since_ms;
     t->may_submit =

@@ -75,6 +75,7 @@ static const char *const sql[STMT_COUNT] = {
                       " FROM outbox WHERE state < 2 ORDER BY id",
     [STMT_TXS_MINED] = "SELECT id, key, kind, state, job, data, block, reason, block_hash"
                        " FROM outbox WHERE state IN (2, 3) AND block > ? ORDER BY id",
+    [STMT_TX_MINED_IN] = "SELECT block FROM outbox WHERE key=? AND state=2",
     [STMT_TX_DROP] = "DELETE FROM outbox WHERE id=?",
     [STMT_ATTEMPT_ADD] =
         "INSERT OR REPLACE INTO attempts"

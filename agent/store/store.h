@@ -147,6 +147,9 @@ int store_txs_mined(struct store *s,
                     void *ctx);
 int store_tx_unmine(struct store *s, const struct tx *tx);
 
+/* The block of the call with that key. ERR_NOTFOUND: it is in none, or was reverted. */
+int store_tx_mined_in(struct store *s, const char *key, uint64_t *block);
+
 /* Did we ever sign something with this nonce? */
 bool store_nonce_is_ours(struct store *s, uint64_t nonce);
 

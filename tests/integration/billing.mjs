@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Money: RUNNING is reported at once, and the table of what was billed agrees with the chain and
 // with Slurm's accounting.
-import { CREDIT, assert, killAgent, longJob, minutesBilled, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
+import { CREDIT, assert, killAgent, longJob, minutesBilled, restartAgent, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
 import { grpc, load } from '../interop/common.mjs';
 import { run } from '../devnet/process.mjs';
+import { RpcProxy } from './rpcproxy.mjs';
 
 const { JobAPI } = load('proto/supervisor.proto').supervisor.v1alpha1;
 const size = { memPerCpu: 10 };
@@ -198,6 +199,31 @@ test('the table agrees with the chain and with Slurm', async (grid) => {
     assert.equal(Number(rows.get(topped).limit), Number((100n * CREDIT) / grid.price(size)) + Number((50n * CREDIT) / grid.price(size)));
     assert.equal(rows.get(overlong).limit, '1');
     assert.match(sums, new RegExp(`^${rows.size} jobs, ${over ? 4 : 3} marked; `));
+});
+
+test('a price that changes between the end and our question', async (grid) => {
+    const proxy = await new RpcProxy(grid.rpcUrl).listen();
+    grid.agentRpcUrl = proxy.url;
+    await restartAgent(grid, ['--register.auto=false']);
+    const { providerHardware, providerPrices, labels } = await grid.chain.read('ProviderManager', 'getProvider', [grid.chain.addressOf('provider')]);
+    const join = (times) => grid.chain.joinProvider({ hardware: providerHardware, prices: providerPrices.map((price) => price * times), labels });
+    const id = await grid.requestJob(sleeping(1));
+    let changed;
+    proxy.on('eth_call', async ([{ data }], next) => {
+        const asks = data === `0x8eaa6ac0${id.slice(2)}`; // JobRepository.get
+        if (asks && (await grid.job(id)).status === 'FINISHED') await (changed ??= join(2n));
+        return next();
+    });
+    await done(grid, id);
+    assert.ok(changed, 'it was not asked');
+    await join(1n);
+    proxy.heal();
+    grid.agentRpcUrl = undefined;
+    await restartAgent(grid);
+    proxy.close();
+    const row = (await billing(grid)).rows.get(id);
+    assert.deepEqual([row.reported, row.billed, row.why], ['1', '1', '']);
+    assert.equal(minutesBilled(grid, await grid.job(id), size), 1);
 });
 
 test('--since, and what is no date; no table, no answer', async (grid) => {

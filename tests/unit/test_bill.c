@@ -97,6 +97,9 @@ static void differences(void **state)
                         "2 minutes were reported, 1 billed");
     b.billed_min = UINT64_MAX;
     assert_non_null(strstr(bill_difference(&b, text, sizeof(text)), "price is not known"));
+    assert_int_equal(bill_owed_min(&b), 2);
+    b.minutes = 0;
+    assert_int_equal(bill_owed_min(&b), 1);
     b = good;
     b.chain_status = CHAIN_JOB_PANICKED;
     assert_string_equal(bill_difference(&b, text, sizeof(text)),

@@ -55,7 +55,8 @@ struct node_log {
 };
 
 struct node_call {
-    const char *selector, *from, *answer; // of eth_call; the latter a JSON member
+    // Of eth_call; "SELECTOR@BLOCK": only as of that block; the answer is a JSON member.
+    const char *selector, *from, *answer;
 };
 
 /* The node. Guarded by `lock`, as is what the callbacks saw. */
@@ -144,11 +145,16 @@ static void put_word_call(struct buf *out, const char *address)
     buf_putf(out, "\"result\":\"0x000000000000000000000000%s\"", address + 2);
 }
 
-static void
-put_call(struct node *n, struct buf *out, const char *from, const char *to, const char *data)
+static void put_call(struct node *n,
+                     struct buf *out,
+                     const char *from,
+                     const char *to,
+                     const char *data,
+                     const char *at)
 {
     for (const struct node_call *c = n->calls; c && c->selector; c++)
-        if (strncmp(data, c->selector, 10) == 0 && strcmp(from, c->from) == 0) {
+        if (strncmp(data, c->selector, 10) == 0 && strcmp(from, c->from) == 0 &&
+            (!c->selector[10] || strcmp(at, c->selector + 11) == 0)) {
             buf_puts(out, c->answer);
             return;
         }
@@ -367,7 +373,8 @@ static void put_answer(struct node *n, struct buf *out, struct json_object *q, u
                  out,
                  json_object_get_string(json_object_object_get(first, "from")),
                  json_object_get_string(json_object_object_get(first, "to")),
-                 json_object_get_string(json_object_object_get(first, "data")));
+                 json_object_get_string(json_object_object_get(first, "data")),
+                 json_object_get_string(json_object_array_get_idx(params, 1)));
     else
         buf_puts(out, "\"error\":{\"code\":-32601,\"message\":\"what?\"}");
     buf_puts(out, "}");
@@ -1931,6 +1938,27 @@ static void test_next_claim(void **state)
     assert_int_equal(chain_next_claim(f->chain, &job, &err), ERR_NOTFOUND);
 }
 
+/* What was billed then was billed at the prices of then. */
+static void test_price_at(void **state)
+{
+    static const struct node_call calls[] = {
+        {"0x106859b6@0x2a", PROVIDER, "\"result\":\"0x" WORD5 WORD2 WORD1 "\""},
+        {"0x106859b6@latest", PROVIDER, "\"result\":\"0x" WORD5 WORD5 WORD5 "\""},
+        {NULL, NULL, NULL}};
+    struct fixture *f = *state;
+    struct chain_job job = {.definition = {.ntasks = 1, .cpus_per_task = 1, .mem_per_cpu_mb = 1}};
+    struct u256 price = u256_from_u64(77);
+    struct error err = {0};
+    f->node.calls = calls;
+    start(f);
+    (void)wait_seen(f, SEEN_READY, 1);
+    if (chain_price_at(f->chain, 42, &job, &price, &err) < 0) fail_msg("%s", err.text);
+    assert_int_equal(u256_cmp(price, u256_from_u64(3)), 0);
+    // One that has forgotten it.
+    assert_int_equal(chain_price_at(f->chain, 41, &job, &price, &err), ERR_REFUSED);
+    assert_int_equal(u256_cmp(price, u256_from_u64(3)), 0);
+}
+
 /* ---- the rest ---- */
 
 static void test_job_get(void **state)
@@ -2085,6 +2113,7 @@ int main(void)
         T(test_standing_get),
         T(test_bill_grace_get),
         T(test_next_claim),
+        T(test_price_at),
         T(test_job_get),
         T(test_job_get_of_another_chain),
         T(test_job_get_before_the_node),

@@ -745,6 +745,48 @@ static void test_its_bill(void **state)
     assert_false(the_bill.reported);
 }
 
+/* The price of another time says what was billed only if it agrees. */
+static void test_bill_at_the_price_of_now(void **state)
+{
+    static const struct {
+        uint64_t cost;
+        bool of_then;
+        uint64_t billed_min;
+    } cases[] = {{6, false, 2}, {6, true, 2}, {3, true, 1}, {3, false, UINT64_MAX}};
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct live_job *j = have_job(JOB, JOB_REPORTED);
+        int bills = 0;
+        j->row.end_status = CHAIN_JOB_FINISHED;
+        j->row.end_report = REPORT_DONE;
+        j->row.billed_min = 2;
+        j->bill = (struct chain_bill){.known = true,
+                                      .cost = u256_from_u64(cases[i].cost),
+                                      .price_per_min = u256_from_u64(3),
+                                      .price_of_then = cases[i].of_then};
+        begin();
+        assert_true(engine_job_event_apply(engine, j, EV_CONFIRMED, ""));
+        commit();
+        (void)store_bills_since(engine->o.store, 0, note_bill, &bills);
+        assert_true(the_bill.reported);
+        assert_int_equal(the_bill.billed_min, cases[i].billed_min);
+        engine_job_drop(engine, j);
+    }
+}
+
+/* Where the end is that is billed. */
+static void test_block_of_the_end(void **state)
+{
+    (void)state;
+    struct live_job *j = have_job(JOB, JOB_ENDED);
+    uint64_t id = reported(j);
+    assert_int_equal(engine_outbox_end_block(engine, &j->row), 0);
+    mined(id, 21, 0, 1);
+    assert_int_equal(engine_outbox_end_block(engine, &j->row), 21);
+    j->row.claim_block++; // another life
+    assert_int_equal(engine_outbox_end_block(engine, &j->row), 0);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -767,6 +809,8 @@ int main(void)
         TEST(test_claimed_again_when_done),
         TEST(test_running_is_mined_again),
         TEST(test_its_bill),
+        TEST(test_bill_at_the_price_of_now),
+        TEST(test_block_of_the_end),
     };
     return cmocka_run_group_tests_name("reorg", tests, NULL, NULL);
 }
