@@ -42,8 +42,23 @@ gpr_timespec rpc_deadline(long long deadline_ms);
 /* A channel argument. `key` is borrowed. */
 grpc_arg rpc_arg_int(const char *key, int value);
 
-/* Credentials for a channel (`tls` NULL: plaintext) or a server; NULL and *err if a file is bad. */
+/* Credentials for a channel (`tls` NULL: plaintext); NULL and *err if a file is bad. */
 grpc_channel_credentials *rpc_channel_creds(const struct rpc_tls *tls, struct error *err);
-grpc_server_credentials *rpc_server_creds(const struct rpc_server_options *o, struct error *err);
+
+/*
+ * A server's certificate and key. Read and checked by any thread; connections that come after that
+ * get the new ones. 1: another certificate than before; 0: the same; or ERR_*, and the old one
+ * stays.
+ */
+struct rpc_identity;
+struct rpc_identity *rpc_identity_new(void);     // NULL: no memory
+void rpc_identity_free(struct rpc_identity *id); // NULL allowed
+int rpc_identity_read(struct rpc_identity *id,
+                      const char *cert_file,
+                      const char *key_file,
+                      struct error *err);
+
+/* Credentials for a server, which `id` must outlive; NULL: plaintext. */
+grpc_server_credentials *rpc_server_creds(struct rpc_identity *id);
 
 #endif

@@ -91,6 +91,7 @@ struct rpc_call {
 
 struct rpc_server {
     struct rpc_server_options options; // strings in it are gone after start
+    struct rpc_identity *identity;     // NULL: no TLS
     grpc_server *server;
     grpc_completion_queue *cq;
     pthread_t thread;
@@ -458,9 +459,14 @@ static int listen_on(struct rpc_server *s, struct error *err)
     const char *given = s->options.listen_address;
     int rc = make_address(address, sizeof(address), given, err);
     if (rc < 0) return rc;
-    grpc_server_credentials *creds = rpc_server_creds(&s->options, err);
-    if (!creds) return err ? err->code : ERR_INVALID;
-
+    const struct rpc_server_options *o = &s->options;
+    if (o->tls) {
+        s->identity = rpc_identity_new();
+        if (!s->identity) return error_set(err, ERR_NOMEM, "gRPC server: out of memory");
+        rc = rpc_identity_read(s->identity, o->cert_file, o->key_file, err);
+        if (rc < 0) return rc;
+    }
+    grpc_server_credentials *creds = rpc_server_creds(s->identity);
     rpc_log_capture_begin();
     s->port = grpc_server_add_http2_port(s->server, address, creds);
     rpc_log_capture_end(reason, sizeof(reason));
@@ -552,6 +558,15 @@ struct rpc_server *rpc_server_start(const struct rpc_server_options *options, st
     return s;
 }
 
+int rpc_server_set_certificate(struct rpc_server *s,
+                               const char *cert_file,
+                               const char *key_file,
+                               struct error *err)
+{
+    if (!s->identity) return error_set(err, ERR_INVALID, "the gRPC server runs without TLS");
+    return rpc_identity_read(s->identity, cert_file, key_file, err);
+}
+
 int rpc_server_port(const struct rpc_server *s)
 {
     return s->port;
@@ -610,6 +625,7 @@ struct rpc_server *rpc_server_stop(struct rpc_server *s, long long grace_ms)
     }
     free(s->posted);
     rpc_fini();
+    rpc_identity_free(s->identity);
     (void)pthread_mutex_lock(&s->lock);
     unref_locked(s);
     return NULL;

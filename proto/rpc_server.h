@@ -44,6 +44,16 @@ struct rpc_server_options {
 /* Bind and serve. The error tells why: address in use, bad certificate. */
 struct rpc_server *rpc_server_start(const struct rpc_server_options *options, struct error *err);
 
+/*
+ * Take certificate and key from these files for the connections that come from now on. 1: another
+ * certificate than before; 0: the same; or ERR_*, and the old one stays. Blocks for local files;
+ * any thread.
+ */
+int rpc_server_set_certificate(struct rpc_server *s,
+                               const char *cert_file,
+                               const char *key_file,
+                               struct error *err);
+
 /* The port in use (1 for a Unix socket). */
 int rpc_server_port(const struct rpc_server *s);
 

@@ -5,6 +5,9 @@
 #include "config.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -136,24 +139,85 @@ out:
     return creds;
 }
 
-grpc_server_credentials *rpc_server_creds(const struct rpc_server_options *o, struct error *err)
-{
-    if (!o->tls) return grpc_insecure_server_credentials_create();
-    if (!o->cert_file || !o->cert_file[0] || !o->key_file || !o->key_file[0]) {
-        (void)error_set(err, ERR_INVALID, "TLS needs a certificate file and a key file");
-        return NULL;
-    }
+/* ---- the server's certificate ---- */
 
-    grpc_server_credentials *creds = NULL;
+struct rpc_identity {
+    pthread_mutex_t lock;
+    struct buf certs, key; // the key only until gRPC has fetched it
+};
+
+struct rpc_identity *rpc_identity_new(void)
+{
+    struct rpc_identity *id = calloc(1, sizeof(*id));
+    if (!id) return NULL;
+    id->certs = BUF_INIT(PEM_MAX);
+    id->key = BUF_INIT(PEM_MAX);
+    (void)pthread_mutex_init(&id->lock, NULL);
+    return id;
+}
+
+void rpc_identity_free(struct rpc_identity *id)
+{
+    if (!id) return;
+    buf_free(&id->certs);
+    buf_wipe(&id->key);
+    (void)pthread_mutex_destroy(&id->lock);
+    free(id);
+}
+
+static void swap(struct buf *a, struct buf *b)
+{
+    struct buf c = *a;
+    *a = *b;
+    *b = c;
+}
+
+int rpc_identity_read(struct rpc_identity *id,
+                      const char *cert_file,
+                      const char *key_file,
+                      struct error *err)
+{
+    if (!cert_file || !cert_file[0] || !key_file || !key_file[0])
+        return error_set(err, ERR_INVALID, "TLS needs a certificate file and a key file");
     struct buf certs = BUF_INIT(PEM_MAX), key = BUF_INIT(PEM_MAX);
-    if (read_certs(o->cert_file, &certs, err) < 0) goto out;
-    if (read_key(o->key_file, &certs, &key, err) < 0) goto out;
-    grpc_ssl_pem_key_cert_pair pair = {buf_str(&key), buf_str(&certs)};
-    creds = grpc_ssl_server_credentials_create_ex(
-        NULL, &pair, 1, GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE, NULL);
-    if (!creds) (void)error_set(err, ERR_INVALID, "TLS: gRPC refuses the certificate");
+    int rc = read_certs(cert_file, &certs, err);
+    if (rc == 0) rc = read_key(key_file, &certs, &key, err);
+    if (rc < 0) goto out;
+    (void)pthread_mutex_lock(&id->lock);
+    rc = strcmp(buf_str(&id->certs), buf_str(&certs)) != 0;
+    if (rc) {
+        swap(&id->certs, &certs);
+        swap(&id->key, &key);
+    }
+    (void)pthread_mutex_unlock(&id->lock);
 out:
     buf_free(&certs);
     buf_wipe(&key);
-    return creds;
+    return rc;
+}
+
+/* gRPC asks at each handshake, on a thread of its own, and keeps what it got last. */
+static grpc_ssl_certificate_config_reload_status fetch(void *arg,
+                                                       grpc_ssl_server_certificate_config **config)
+{
+    struct rpc_identity *id = arg;
+    grpc_ssl_certificate_config_reload_status status = GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
+    (void)pthread_mutex_lock(&id->lock);
+    if (id->key.len) {
+        grpc_ssl_pem_key_cert_pair pair = {buf_str(&id->key), buf_str(&id->certs)};
+        // It aborts without roots, although no client is asked for a certificate.
+        *config = grpc_ssl_server_certificate_config_create(buf_str(&id->certs), &pair, 1);
+        status = GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
+        buf_wipe(&id->key);
+    }
+    (void)pthread_mutex_unlock(&id->lock);
+    return status;
+}
+
+grpc_server_credentials *rpc_server_creds(struct rpc_identity *id)
+{
+    if (!id) return grpc_insecure_server_credentials_create();
+    return grpc_ssl_server_credentials_create_with_options(
+        grpc_ssl_server_credentials_create_options_using_config_fetcher(
+            GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE, fetch, id));
 }

@@ -66,6 +66,14 @@ struct server *server_start(const struct server_options *options,
     return s->rpc ? s : server_free(s);
 }
 
+int server_set_certificate(struct server *s,
+                           const char *cert_file,
+                           const char *key_file,
+                           struct error *err)
+{
+    return rpc_server_set_certificate(s->rpc, cert_file, key_file, err);
+}
+
 int server_port(const struct server *s)
 {
     return rpc_server_port(s->rpc);

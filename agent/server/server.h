@@ -68,6 +68,15 @@ struct server *server_start(const struct server_options *options,
                             void *ctx,
                             struct error *err);
 
+/*
+ * Take a TLS certificate and key from these files for the connections that come from now on. 1:
+ * another certificate than before; 0: the same; or ERR_*, and the old one stays. Any thread.
+ */
+int server_set_certificate(struct server *s,
+                           const char *cert_file,
+                           const char *key_file,
+                           struct error *err);
+
 /* The port in use (for listen addresses with port 0). */
 int server_port(const struct server *s);
 

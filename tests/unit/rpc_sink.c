@@ -24,6 +24,7 @@ enum { TAG_REQUEST = 1, TAG_CLOSE, TAG_BATCH, TAG_SHUTDOWN };
 struct rpc_sink {
     grpc_server *server;
     grpc_completion_queue *cq;
+    struct rpc_identity *identity;
     pthread_t thread;
     int port;
     pthread_mutex_t lock;
@@ -152,14 +153,14 @@ static void *serve_all(void *arg)
 
 /* ---- the test's side ---- */
 
-static grpc_server_credentials *credentials(const char *cert_file, const char *key_file)
+static struct rpc_identity *identity(const char *cert_file, const char *key_file)
 {
     struct error err = {0};
-    struct rpc_server_options o = {
-        .tls = cert_file != NULL, .cert_file = cert_file, .key_file = key_file};
-    grpc_server_credentials *creds = rpc_server_creds(&o, &err);
-    if (!creds) fail_msg("%s", err.text);
-    return creds;
+    if (!cert_file) return NULL;
+    struct rpc_identity *id = rpc_identity_new();
+    assert_non_null(id);
+    if (rpc_identity_read(id, cert_file, key_file, &err) < 0) fail_msg("%s", err.text);
+    return id;
 }
 
 struct rpc_sink *rpc_sink_start(const char *cert_file, const char *key_file)
@@ -169,11 +170,12 @@ struct rpc_sink *rpc_sink_start(const char *cert_file, const char *key_file)
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
     s->plan.reads = SIZE_MAX;
+    s->identity = identity(cert_file, key_file);
     rpc_init();
     s->server = grpc_server_create(NULL, NULL);
     s->cq = grpc_completion_queue_create_for_next(NULL);
     grpc_server_register_completion_queue(s->server, s->cq, NULL);
-    grpc_server_credentials *creds = credentials(cert_file, key_file);
+    grpc_server_credentials *creds = rpc_server_creds(s->identity);
     s->port = grpc_server_add_http2_port(s->server, "127.0.0.1:0", creds);
     grpc_server_credentials_release(creds);
     assert_true(s->port > 0);
@@ -223,6 +225,7 @@ struct rpc_sink *rpc_sink_stop(struct rpc_sink *s)
         ;
     grpc_completion_queue_destroy(s->cq);
     rpc_fini();
+    rpc_identity_free(s->identity);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
     free(s);

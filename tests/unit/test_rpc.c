@@ -392,6 +392,29 @@ static void test_server_bad_certificates(void **state)
     }
 }
 
+/* A connection gets the certificate that was read last; one that is refused changes nothing. */
+static void test_server_new_certificate(void **state)
+{
+    struct error err = {0};
+    const struct rpc_tls before = {.ca_file = tls_files.ca},
+                         after = {.ca_file = tls_files.ca, .host_override = "grid.example"};
+    struct rpc_server *s = start_tls(tls_files.cert);
+    assert_int_equal(rpc_server_set_certificate(s, tls_files.cert, tls_files.key, &err), 0);
+    assert_int_equal(call_tls(s, before), RPC_OK);
+    assert_int_equal(rpc_server_set_certificate(s, tls_files.named, tls_files.key, &err), 1);
+    assert_int_equal(call_tls(s, before), RPC_UNAVAILABLE);
+    assert_int_equal(call_tls(s, after), RPC_OK);
+    assert_true(rpc_server_set_certificate(s, tls_files.garbage, tls_files.key, &err) < 0);
+    assert_true(rpc_server_set_certificate(s, tls_files.cert, tls_files.other_key, &err) < 0);
+    assert_int_equal(call_tls(s, after), RPC_OK);
+    rpc_server_stop(s, 1000);
+
+    s = start();
+    assert_int_equal(rpc_server_set_certificate(s, tls_files.cert, tls_files.key, &err),
+                     ERR_INVALID);
+    rpc_server_stop(s, 1000);
+}
+
 static void test_server_open_key(void **state)
 {
     struct error err = {0};
@@ -604,6 +627,7 @@ int main(void)
         cmocka_unit_test(test_tls_to_plain),
         cmocka_unit_test(test_client_bad_ca),
         cmocka_unit_test(test_server_bad_certificates),
+        cmocka_unit_test(test_server_new_certificate),
         cmocka_unit_test(test_server_open_key),
         cmocka_unit_test(test_thousand_calls_at_once),
         cmocka_unit_test(test_strangers),
