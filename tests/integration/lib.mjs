@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Grid, CREDIT, sleep, waitFor } from '../devnet/grid.mjs';
+import { Program } from '../devnet/process.mjs';
 import { Proxy } from './proxy.mjs';
 
 export { assert, CREDIT, sleep, waitFor };
@@ -144,6 +145,22 @@ export const startAgent = (grid, args = [], { env = {}, ...rest } = {}) =>
 export async function restartAgent(grid, args, options) {
     await grid.agent.stop();
     await startAgent(grid, args, options);
+}
+
+/** What the agent tells systemd, by the socket that it is told of. */
+export class Notified {
+    constructor(grid) {
+        this.path = grid.path('notify');
+        const script = `my $s = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => $ARGV[0]) or die; $| = 1;
+            while (defined $s->recv(my $text, 4096)) { print "$text\\n" }`;
+        this.program = new Program('notify', ['perl', '-MIO::Socket', '-e', script, this.path], { logPath: join(grid.logDir, 'notify.log') });
+    }
+    lines() {
+        return this.program.log().split('\n');
+    }
+    waitStatus(pattern, timeoutMs = 20000) {
+        return waitFor(`no status ${pattern}`, () => pattern.test(this.lines().filter((l) => l.startsWith('STATUS=')).at(-1)), timeoutMs);
+    }
 }
 
 // An sbatch that tells when it is called, waits to be let go, and may keep Slurm's answer to itself.

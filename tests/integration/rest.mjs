@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Slurm over slurmrestd, and the change between it and SSH.
-import { copyFileSync, chmodSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { AGENT_ARGS, assert, checkOnce, longJob, runJob, runTests, sleep, test, waitFor } from './lib.mjs';
-import { Program, run } from '../devnet/process.mjs';
+import { AGENT_ARGS, Notified, assert, checkOnce, longJob, runJob, runTests, sleep, test, waitFor } from './lib.mjs';
+import { run } from '../devnet/process.mjs';
 import { Proxy } from './proxy.mjs';
 
 async function restart(grid, args, env) {
@@ -191,19 +191,6 @@ test('the answer to a submission is lost: one Slurm job', async (grid) => {
     }
 });
 
-/** What the agent tells systemd, by the socket that it is told of. */
-class Notified {
-    constructor(grid) {
-        this.path = grid.path('notify');
-        const script = `my $s = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => $ARGV[0]) or die; $| = 1;
-            while (defined $s->recv(my $text, 4096)) { print "$text\\n" }`;
-        this.program = new Program('notify', ['perl', '-MIO::Socket', '-e', script, this.path], { logPath: join(grid.logDir, 'notify.log') });
-    }
-    waitStatus(pattern, timeoutMs = 20000) {
-        return waitFor(`no status ${pattern}`, () => pattern.test(this.program.log().split('\n').filter((l) => l.startsWith('STATUS=')).at(-1)), timeoutMs);
-    }
-}
-
 test('both ways are away: nothing is claimed, what is claimed waits, and the status says so', async (grid) => {
     const notified = new Notified(grid);
     await restart(grid, grid.restArgs(), { NOTIFY_SOCKET: notified.path });
@@ -269,10 +256,9 @@ test('doc/slurmrestd.md, step by step', async (grid) => {
     await grid.slurm.waitUp(slurmrestd, async () => (await run(['ss', '-Hltn', `sport = :${port}`])).stdout.trim());
 
     const agentConf = example(doc, /slurm\.rest\.endpoint =/);
-    const credential = agentConf.find((line) => line.includes('jwt-key-file')).split(' = ')[1];
-    mkdirSync(join(credential, '..'), { recursive: true }); // as systemd does with LoadCredential=
-    copyFileSync(key, credential);
-    chmodSync(credential, 0o400);
+    mkdirSync(grid.path('agent', 'secrets'), { mode: 0o700 });
+    const install = local(example(doc, /^ *install /)).map((line) => line.replace('/etc/deepsquare-agent/', `${grid.path('agent')}/`));
+    assert.equal((await run(['sh', '-euc', install.join('\n')])).code, 0);
     writeFileSync(grid.path('agent', 'agent.conf'), `${agentConf.join('\n')}\nslurm.backend = rest\n`);
     await grid.startAgent({ args: [...AGENT_ARGS, `--config=${grid.path('agent', 'agent.conf')}`] });
     await grid.agent.waitLog(/Slurm answers/, 15000);
