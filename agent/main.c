@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * deepsquare-agent: reads its options, makes the parts and wires them, tells systemd that it is
- * ready, and runs the engine until a signal says stop.
+ * ready, and runs the engine until a signal says stop; SIGHUP has it read its options again.
  */
 #include <errno.h>
 #include <signal.h>
@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/commands.h"
@@ -34,6 +35,8 @@ enum {
 };
 
 struct parts {
+    int argc;
+    char **argv;
     struct options options;
     struct signer *signer;
     struct store *store;
@@ -59,14 +62,14 @@ static void guard_memory(void)
 /* Signals are blocked in every thread and read here. Returns a descriptor, or -1. */
 static int block_signals(void)
 {
-    sigset_t stop;
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGTERM);
-    sigaddset(&stop, SIGINT);
-    (void)sigprocmask(SIG_BLOCK, &stop, NULL);
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGHUP, SIG_IGN);
-    return signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 /* From here on a second signal ends the process at once: nothing that is durable is lost by it. */
@@ -80,6 +83,12 @@ static void unblock_signals(int fd)
     sigaddset(&stop, SIGTERM);
     sigaddset(&stop, SIGINT);
     (void)sigprocmask(SIG_UNBLOCK, &stop, NULL);
+}
+
+static void log_warnings(const struct options *o)
+{
+    for (size_t i = 0; i < o->warnings.count; i++)
+        log_warn("%s", o->warnings.items[i]);
 }
 
 static int
@@ -141,11 +150,23 @@ static void tell_status(void *ctx, const char *text)
     fault_point(FAULT_STATUS_AFTER);
 }
 
-static int make_engine(struct parts *p, struct error *err)
+static void tell_alive(void)
+{
+    (void)sd_notify(0, "WATCHDOG=1");
+}
+
+/* How often systemd wants to hear that the loop goes round; 0: it does not. */
+static long long alive_every_ms(void)
+{
+    uint64_t watchdog_us = 0;
+    if (sd_watchdog_enabled(0, &watchdog_us) <= 0) return 0;
+    return (long long)(watchdog_us / 1000 / 3);
+}
+
+static struct engine_options engine_options(struct parts *p, const struct registration_rules *rules)
 {
     const struct options *o = &p->options;
-    (void)snprintf(p->comment, sizeof(p->comment), "supervisor %s", o->public_address);
-    struct engine_options e = {
+    return (struct engine_options){
         .store = p->store,
         .signer = p->signer,
         .chain = {.endpoints = o->metascheduler_endpoint.items,
@@ -168,10 +189,13 @@ static int make_engine(struct parts *p, struct error *err)
         .user_of = find_user,
         .user_ctx = p->users,
         .status = tell_status,
+        .alive = tell_alive,
+        .alive_every_ms = alive_every_ms(),
         .partition = o->slurm_partition,
         .output = o->slurm_output,
         .comment = p->comment,
         .registration = {.terms = &p->terms,
+                         .rules = *rules,
                          .by_itself = o->register_auto,
                          .interval_ms = o->register_interval_ms},
         .workers = (unsigned int)o->workers,
@@ -188,7 +212,14 @@ static int make_engine(struct parts *p, struct error *err)
         .reconcile_grace_ms = o->reconcile_grace_ms,
         .comment_is_ours = !strstr(o->public_address, "example.com"),
     };
-    if (register_setup(o, &p->terms, &e.registration.rules, err) < 0) return ERR_INVALID;
+}
+
+static int make_engine(struct parts *p, struct error *err)
+{
+    struct registration_rules rules;
+    (void)snprintf(p->comment, sizeof(p->comment), "supervisor %s", p->options.public_address);
+    if (register_setup(&p->options, &p->terms, &rules, err) < 0) return ERR_INVALID;
+    struct engine_options e = engine_options(p, &rules);
     p->engine = engine_new(&e, err);
     return p->engine ? 0 : ERR_INVALID;
 }
@@ -227,7 +258,71 @@ static int make_parts(struct parts *p, struct error *err)
     return 0;
 }
 
-static int run(struct parts *p, int stop_fd, struct error *err)
+/* --------------------------------------------------------------------------------- reload */
+
+static void tell_refusal(const char *reason)
+{
+    log_error("the configuration is bad, none of it is taken over: %s", reason);
+}
+
+/* Values that wait for a restart are not shown: an endpoint may have a key in it. */
+static void tell_difference(const char *flag, const char *was, const char *is, bool now)
+{
+    if (now)
+        log_info("configuration: %s is \"%s\" now, it was \"%s\"", flag, is, was);
+    else
+        log_warn("configuration: %s differs, which the agent must be restarted for", flag);
+}
+
+/* All or nothing: what can be refused comes first. */
+static void read_again(struct parts *p)
+{
+    struct options fresh;
+    struct chain_provider terms = {0};
+    struct registration_rules rules;
+    struct error err = {0};
+    if (options_reload(&fresh, &p->options, p->argc, p->argv, tell_refusal) < 0) return;
+    int rc = register_setup(&fresh, &terms, &rules, &err);
+    if (rc == 0 && p->options.tls && fresh.tls)
+        rc = server_set_certificate(p->server, fresh.tls_cert_file, fresh.tls_key_file, &err);
+    if (rc < 0) {
+        tell_refusal(err.text);
+        provider_free(&terms);
+        options_free(&fresh);
+        return;
+    }
+    if (rc == 1) log_info("configuration: the gRPC server has another certificate now");
+    log_warnings(&fresh);
+    options_adopt(&p->options, &fresh, tell_difference);
+    provider_free(&p->terms);
+    p->terms = terms;
+    log_set_level(p->options.log_level);
+    struct engine_options e = engine_options(p, &rules);
+    engine_reload(p->engine, &e);
+    log_info("the configuration was read again");
+}
+
+static void reload(struct parts *p)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    (void)sd_notifyf(
+        0, "RELOADING=1\nMONOTONIC_USEC=%lld", now.tv_sec * 1000000LL + now.tv_nsec / 1000);
+    read_again(p);
+    (void)sd_notify(0, "READY=1");
+}
+
+/* Do what the next signal asks for. False: stop. */
+static bool obey_signal(struct parts *p, int fd)
+{
+    struct signalfd_siginfo info;
+    if (read(fd, &info, sizeof(info)) != (ssize_t)sizeof(info)) return true;
+    if (info.ssi_signo != SIGHUP) return false;
+    reload(p);
+    return true;
+}
+
+static int run(struct parts *p, int signal_fd, struct error *err)
 {
     int rc = engine_start(p->engine, err);
     if (rc < 0) return rc;
@@ -235,11 +330,13 @@ static int run(struct parts *p, int stop_fd, struct error *err)
     fault_point(FAULT_READY_BEFORE);
     (void)sd_notify(0, "READY=1");
     fault_point(FAULT_READY_AFTER);
-    rc = engine_run(p->engine, stop_fd, err);
+    do
+        rc = engine_run(p->engine, signal_fd, err);
+    while (rc == 0 && obey_signal(p, signal_fd));
     fault_point(FAULT_STOPPING_BEFORE);
     (void)sd_notify(0, "STOPPING=1");
     fault_point(FAULT_STOPPING_AFTER);
-    unblock_signals(stop_fd);
+    unblock_signals(signal_fd);
     if (rc == 0) log_info("stopping");
     return rc;
 }
@@ -279,7 +376,7 @@ static int run_command(struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct parts parts = {0};
+    struct parts parts = {.argc = argc, .argv = argv};
     struct error err = {0};
     fault_init();
     guard_memory();
@@ -292,14 +389,13 @@ int main(int argc, char **argv)
         return OPTIONS_STATUS_USAGE;
     }
     if (parts.options.command != OPTIONS_COMMAND_RUN) return run_command(&parts.options);
-    log_set_level(parts.options.trace ? LOG_LEVEL_DEBUG : parts.options.log_level);
-    for (size_t i = 0; i < parts.options.warnings.count; i++)
-        log_warn("%s", parts.options.warnings.items[i]);
+    log_set_level(parts.options.log_level);
+    log_warnings(&parts.options);
 
-    int stop_fd = block_signals();
-    int rc = stop_fd < 0 ? error_set(&err, ERR_IO, "signalfd: %s", strerror(errno))
-                         : make_parts(&parts, &err);
-    if (rc == 0) rc = run(&parts, stop_fd, &err);
+    int signal_fd = block_signals();
+    int rc = signal_fd < 0 ? error_set(&err, ERR_IO, "signalfd: %s", strerror(errno))
+                           : make_parts(&parts, &err);
+    if (rc == 0) rc = run(&parts, signal_fd, &err);
     if (rc < 0) log_error("%s", err.text);
     if (!free_parts(&parts)) _exit(rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
     return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

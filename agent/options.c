@@ -3,6 +3,7 @@
 #include "agent/options.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -233,6 +234,7 @@ static void set_from_env(struct options_loader *l)
         if (!(option_table[i].flags & OPTION_COMMAND)) set_env(l, i, option_table[i].env);
     for (size_t i = 0; i < option_alias_count; i++)
         set_env(l, option_aliases[i].id, option_aliases[i].env);
+    if (l->running) options_keep_given_secrets(l); // the start took them out of it
 }
 
 /* Our environment is readable in /proc and would be inherited by children. */
@@ -418,7 +420,8 @@ static enum options_result finish(struct options_loader *l)
     struct options *o = l->o;
     bool bare = o->print_config || o->command == OPTIONS_COMMAND_BILLING;
     check_command(l);
-    options_settle_secrets(l, !bare);
+    options_settle_secrets(l, !bare && !l->running);
+    if (l->running) options_keep_secrets(l);
     if (l->errors) return OPTIONS_EXIT_USAGE;
     if (o->print_config) {
         options_print_config(l);
@@ -437,41 +440,71 @@ static enum options_result finish(struct options_loader *l)
     return OPTIONS_RUN;
 }
 
-enum options_result options_load_from(
-    struct options *o, int argc, char **argv, const char *default_config, FILE *out, FILE *err)
+static enum options_result
+load(struct options_loader *l, int argc, char **argv, const char *default_config)
 {
-    struct options_loader l = {.o = o, .out = out, .err = err};
+    struct options *o = l->o;
     struct flags f = {.flags = calloc((size_t)argc + 1, sizeof(*f.flags))};
     enum options_result result = OPTIONS_EXIT_USAGE;
 
     *o = (struct options){0};
     if (!f.flags) {
-        options_complain(&l, "%s", err_text(ERR_NOMEM));
+        options_complain(l, "%s", err_text(ERR_NOMEM));
         goto out;
     }
     for (int i = 0; i < OPTION_COUNT; i++)
-        options_set_default(&l, i);
-    if (default_config) options_set(&l, OPTION_config, &l.origin[OPTION_config], default_config);
-    assert(l.errors == 0); // a default of the table that does not parse is our own mistake
+        options_set_default(l, i);
+    if (default_config) options_set(l, OPTION_config, &l->origin[OPTION_config], default_config);
+    assert(l->errors == 0); // a default of the table that does not parse is our own mistake
 
-    scan_flags(&l, &f, argc, argv);
-    set_env(&l, OPTION_config, option_table[OPTION_config].env);
-    set_from_flags(&l, &f, true);
-    if (run_early_command(&l)) {
+    scan_flags(l, &f, argc, argv);
+    set_env(l, OPTION_config, option_table[OPTION_config].env);
+    set_from_flags(l, &f, true);
+    if (run_early_command(l)) {
         result = OPTIONS_EXIT_OK;
         goto out;
     }
-    options_read_file(&l);
-    set_from_env(&l);
-    set_from_flags(&l, &f, false);
-    result = finish(&l);
+    options_read_file(l);
+    set_from_env(l);
+    set_from_flags(l, &f, false);
+    result = finish(l);
 out:
     scrub_flags(&f);
     scrub_env();
     free(f.flags);
-    if (fflush(out) != 0 && result == OPTIONS_EXIT_OK) result = OPTIONS_EXIT_USAGE;
+    if (fflush(l->out) != 0 && result == OPTIONS_EXIT_OK) result = OPTIONS_EXIT_USAGE;
     if (result != OPTIONS_RUN) options_free(o);
     return result;
+}
+
+enum options_result options_load_from(
+    struct options *o, int argc, char **argv, const char *default_config, FILE *out, FILE *err)
+{
+    struct options_loader l = {.o = o, .out = out, .err = err};
+    return load(&l, argc, argv, default_config);
+}
+
+int options_reload(struct options *fresh,
+                   const struct options *running,
+                   int argc,
+                   char **argv,
+                   void (*tell)(const char *reason))
+{
+    char *text = NULL, *rest;
+    size_t size = 0;
+    FILE *err = open_memstream(&text, &size);
+    if (!err) {
+        tell(strerror(errno));
+        return ERR_INVALID;
+    }
+    struct options_loader l = {.o = fresh, .running = running, .out = stdout, .err = err};
+    enum options_result result = load(&l, argc, argv, NULL);
+    (void)fclose(err);
+    rest = text;
+    for (char *line; result != OPTIONS_RUN && (line = strsep(&rest, "\n")) != NULL;)
+        if (*line) tell(line + sizeof(AGENT_NAME ": ") - 1);
+    free(text);
+    return result == OPTIONS_RUN ? 0 : ERR_INVALID;
 }
 
 enum options_result options_load(struct options *o, int argc, char **argv)

@@ -86,6 +86,25 @@ enum { OPTIONS_STATUS_USAGE = 2 };
  */
 enum options_result options_load(struct options *o, int argc, char **argv);
 
+/*
+ * Load again what options_load() loaded into *running, with its arguments. 0: *fresh is complete
+ * and valid, its secrets are the running ones. ERR_INVALID: *fresh is empty, each reason was told.
+ * Blocks for local files.
+ */
+int options_reload(struct options *fresh,
+                   const struct options *running,
+                   int argc,
+                   char **argv,
+                   void (*tell)(const char *reason));
+
+/*
+ * Take from *fresh what may change while the agent runs, and tell each difference: `now` is false
+ * for one that waits for the next start, and stays out of *running. *fresh is freed.
+ */
+void options_adopt(struct options *running,
+                   struct options *fresh,
+                   void (*tell)(const char *flag, const char *was, const char *is, bool now));
+
 /* Free, and wipe the secrets. *o is empty afterwards; an empty one, or NULL, is fine. */
 void options_free(struct options *o);
 

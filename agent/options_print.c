@@ -56,6 +56,7 @@ static void put_facts(struct buf *b, enum option_id id, bool with_default)
                            : opt->flags & OPTION_FOR_SSH  ? "required for SSH"
                                                           : NULL;
     (void)buf_puts(b, "[");
+    if (opt->flags & OPTION_RELOAD) (void)buf_puts(b, "reloadable; ");
     if (required)
         (void)buf_putf(
             b, "%s%s; ", required, opt->type == OPTION_TYPE_SECRET ? ", this or the file" : "");
@@ -105,11 +106,13 @@ void options_print_help(FILE *out)
                 "MetaScheduler assigns to it, submits them to Slurm, and reports what became of "
                 "them.");
     (void)fputc('\n', out);
-    put_wrapped(out,
-                "",
-                "A value is taken from the flag, else from the environment, else from the "
-                "configuration file (lines of KEY = VALUE, where the key is the flag without its "
-                "dashes), else it is the default. A DURATION is a number with ms, s, m or h.");
+    put_wrapped(
+        out,
+        "",
+        "A value is taken from the flag, else from the environment, else from the "
+        "configuration file (lines of KEY = VALUE, where the key is the flag without its "
+        "dashes), else it is the default. A DURATION is a number with ms, s, m or h. What is "
+        "reloadable is read again at SIGHUP; all else takes a restart.");
     (void)fputs("\nWithout a command the agent runs. Commands:\n", out);
     for (int i = OPTIONS_COMMAND_RUN + 1; i < OPTIONS_COMMAND_COUNT; i++) {
         (void)fprintf(out, "  %s\n", option_commands[i].word);
@@ -218,7 +221,9 @@ void options_print_sample(FILE *out)
     (void)fputs(
         "# Configuration of deepsquare-agent: lines of KEY = VALUE.\n"
         "# A flag or an environment variable wins over what is set here. What is commented\n"
-        "# out below is the default.\n",
+        "# out below is the default. After a change: systemctl reload deepsquare-agent, which "
+        "says\n"
+        "# what takes a restart.\n",
         out);
     for (int i = 0; i < ENTRY_COUNT; i++) {
         if (is_settings_title(i))

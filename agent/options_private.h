@@ -50,6 +50,7 @@ enum {
     OPTION_LATER = 8,          // accepted and checked, but no part of the agent uses it yet
     OPTION_FOR_REST = 16,      // required if slurmrestd is used
     OPTION_FOR_SSH = 32,       // required if SSH is used
+    OPTION_RELOAD = 128,       // may change while the agent runs: SIGHUP
     OPTION_FOUND_BY_NAME = 64, // X-file: without it the file X among the secrets, if there is one
 };
 
@@ -107,6 +108,7 @@ struct option_origin {
 
 struct options_loader {
     struct options *o;
+    const struct options *running; // a reload: whose secrets are kept; NULL: the start
     struct option_origin origin[OPTION_COUNT];
     FILE *out, *err;
     unsigned int errors;
@@ -142,6 +144,10 @@ void options_set(struct options_loader *l,
 /* options_load() with other streams and another default configuration file. */
 enum options_result options_load_from(
     struct options *o, int argc, char **argv, const char *default_config, FILE *out, FILE *err);
+
+/* options_change.c: the secrets that the agent has, which are not read again. */
+void options_keep_given_secrets(struct options_loader *l); // those that are of no file of their own
+void options_keep_secrets(struct options_loader *l);
 
 /* options_url.c: scheme or schemes (scheme and an s), ://host[:port], and what may follow, with
  * nothing in it that would have to be escaped. */

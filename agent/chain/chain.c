@@ -88,6 +88,30 @@ struct chain *chain_stop(struct chain *c)
     return chain_free(c);
 }
 
+void chain_set_fee_rules(struct chain *c, const struct fee_caps *caps, uint64_t bump_after)
+{
+    pthread_mutex_lock(&c->lock);
+    c->options.caps = *caps;
+    c->options.bump_after = bump_after;
+    pthread_mutex_unlock(&c->lock);
+}
+
+struct fee_caps chain_fee_caps(struct chain *c)
+{
+    pthread_mutex_lock(&c->lock);
+    struct fee_caps caps = c->options.caps;
+    pthread_mutex_unlock(&c->lock);
+    return caps;
+}
+
+uint64_t chain_bump_after(struct chain *c)
+{
+    pthread_mutex_lock(&c->lock);
+    uint64_t blocks = c->options.bump_after;
+    pthread_mutex_unlock(&c->lock);
+    return blocks;
+}
+
 int chain_tx_prepare(
     struct chain *c, uint64_t id, const struct eth_address *to, const void *calldata, size_t len)
 {

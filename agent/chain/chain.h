@@ -165,6 +165,9 @@ int chain_tx_prepare(
  */
 int chain_tx_track(struct chain *c, uint64_t id, const struct chain_signed *tx);
 
+/* What transactions may offer from now on. Any thread. */
+void chain_set_fee_rules(struct chain *c, const struct fee_caps *caps, uint64_t bump_after);
+
 /* Poll now rather than at the next interval (a hint). */
 void chain_poke(struct chain *c);
 

@@ -42,7 +42,7 @@ struct chain {
     struct headsub *headsub;    // NULL: not asked for
     struct pool_client *reader; // of blocking reads: belongs to the thread that set `reading`
 
-    pthread_mutex_t lock; // guards what follows
+    pthread_mutex_t lock; // guards what follows, and of the options caps and bump_after
     pthread_cond_t changed;
     bool known; // the node answered once
     uint64_t chain_id;
@@ -62,6 +62,10 @@ bool chain_identity(struct chain *c, uint64_t *chain_id, struct eth_emitters *em
  */
 int chain_reader_enter(struct chain *c, struct chain_contracts *contracts, struct error *err);
 void chain_reader_leave(struct chain *c);
+
+/* What a transaction may offer now. */
+struct fee_caps chain_fee_caps(struct chain *c);
+uint64_t chain_bump_after(struct chain *c);
 
 /* The first wait of a series of retries. */
 long long chain_retry_base_ms(const struct chain *c);

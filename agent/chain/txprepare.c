@@ -102,7 +102,8 @@ int txprepare_round(struct txsender *s, struct error *err)
     struct tx *due[TX_ROUND_MAX];
     struct chain_fees fees;
     long long now_ms = clock_mono_ms();
-    bool hold = fee_offer(&s->account.market, &s->c->options.caps, &fees) < 0;
+    const struct fee_caps caps = chain_fee_caps(s->c);
+    bool hold = fee_offer(&s->account.market, &caps, &fees) < 0;
     int rc = 0;
     size_t n;
     while (rc == 0 && (n = txsender_due(&s->prepares, now_ms, due)) > 0)

@@ -140,7 +140,7 @@ static struct tx_view view_of(const struct txsender *s, const struct tx *tx, lon
                             .priced_out = fee_is_priced_out(&tx->fees, &a->market),
                             .blocks = blocks,
                             .idle_ms = tx->since_ms && blocks == 0 ? now - since_ms : 0,
-                            .bump_after = s->c->options.bump_after};
+                            .bump_after = chain_bump_after(s->c)};
 }
 
 static void give_up(struct txsender *s, struct tx *tx)
@@ -181,10 +181,11 @@ static void keep_waiting(struct txsender *s, struct tx *tx, long long now)
 static void raise_fees(struct txsender *s, struct tx *tx, long long now)
 {
     struct chain_fees fees;
+    const struct fee_caps caps = chain_fee_caps(s->c);
     tx->due_ms = now + txsender_period_ms(s);
     if (tx->replacing) return;
     if (tx->attempt_count == CHAIN_ATTEMPTS_MAX ||
-        fee_raise(&tx->fees, &s->account.market, &s->c->options.caps, &fees) < 0) {
+        fee_raise(&tx->fees, &s->account.market, &caps, &fees) < 0) {
         keep_waiting(s, tx, now);
         return;
     }

@@ -325,21 +325,59 @@ static int poll_timeout(const struct engine *e)
     if (tx < next) next = tx;
     if (registration < next) next = registration;
     if (e->prune_at_ms < next) next = e->prune_at_ms;
+    if (e->o.alive_every_ms && e->alive_at_ms < next) next = e->alive_at_ms;
     long long left = next - clock_mono_ms();
     return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
-int engine_run(struct engine *e, int stop_fd, struct error *err)
+static void tell_alive(struct engine *e)
+{
+    long long now = clock_mono_ms();
+    if (!e->o.alive_every_ms || now < e->alive_at_ms) return;
+    e->alive_at_ms = now + e->o.alive_every_ms;
+    e->o.alive();
+}
+
+int engine_run(struct engine *e, int wake_fd, struct error *err)
 {
     struct pollfd fds[] = {{.fd = mailbox_fd(e->mailbox), .events = POLLIN},
-                           {.fd = stop_fd, .events = POLLIN}};
+                           {.fd = wake_fd, .events = POLLIN}};
     for (;;) {
         int rc = turn(e, mailbox_drain(e->mailbox), err);
         if (rc < 0) return rc;
+        tell_alive(e);
         if (poll(fds, 2, poll_timeout(e)) < 0 && errno != EINTR)
             return error_set(err, ERR_IO, "poll: %s", strerror(errno));
         if (fds[1].revents) return 0;
     }
+}
+
+/* A time that lies further ahead than a new interval allows. */
+static void bring_forward(long long *at_ms, long long interval_ms)
+{
+    long long latest = clock_mono_ms() + interval_ms;
+    if (*at_ms > latest) *at_ms = latest;
+}
+
+void engine_reload(struct engine *e, const struct engine_options *options)
+{
+    struct engine_options *o = &e->o;
+    o->claim_batch = options->claim_batch;
+    o->max_jobs = options->max_jobs;
+    o->only_if_free = options->only_if_free;
+    o->min_balance = options->min_balance;
+    o->max_spend_per_day = options->max_spend_per_day;
+    o->query_interval_ms = options->query_interval_ms;
+    o->reconcile_interval_ms = options->reconcile_interval_ms;
+    o->reconcile_grace_ms = options->reconcile_grace_ms;
+    o->chain.caps = options->chain.caps;
+    o->chain.bump_after = options->chain.bump_after;
+    o->registration = options->registration;
+    chain_set_fee_rules(e->chain, &o->chain.caps, o->chain.bump_after);
+    bring_forward(&e->slurm_next_ms, o->query_interval_ms);
+    bring_forward(&e->survey.list_at_ms, o->reconcile_interval_ms);
+    bring_forward(&e->survey.all_at_ms, o->reconcile_interval_ms);
+    engine_register_soon(e);
 }
 
 bool engine_stop(struct engine *e)

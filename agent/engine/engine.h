@@ -40,6 +40,9 @@ struct engine_options { // all borrowed until engine_destroy()
      */
     void (*status)(void *ctx, const char *text);
     void *status_ctx;
+    /* Called by the loop at least every alive_every_ms (0: never): a proof that it goes round. */
+    void (*alive)(void);
+    long long alive_every_ms;
     const char *partition; // of Slurm
     const char *output;    // template of a job's output file
     const char *comment;   // of a job; begins with the mark "supervisor "
@@ -68,11 +71,18 @@ struct engine *engine_new(const struct engine_options *options, struct error *er
 int engine_start(struct engine *e, struct error *err);
 
 /*
- * Run until `stop_fd` is readable: returns 0; or until the store fails: ERR_*, and the process must
- * end, since what is in memory is ahead of what is durable. Blocks; the caller is the engine
- * thread.
+ * Run until `wake_fd` is readable: returns 0, and may be called again; or until the store fails:
+ * ERR_*, and the process must end, since what is in memory is ahead of what is durable. Blocks; the
+ * caller is the engine thread.
  */
-int engine_run(struct engine *e, int stop_fd, struct error *err);
+int engine_run(struct engine *e, int wake_fd, struct error *err);
+
+/*
+ * Take from *options what may change while the engine runs: limits and intervals of claims and
+ * looks, caps of fees, and what to register. All else in it is ignored. The terms to register have
+ * the address that they had. Between two engine_run(), by the same thread.
+ */
+void engine_reload(struct engine *e, const struct engine_options *options);
 
 /* struct server_ops.job_event; ctx is the engine. */
 void engine_job_event(void *ctx, struct server_call *call, const struct server_job_event *event);

@@ -162,7 +162,7 @@ struct engine {
 
     struct survey survey;
     char status[256]; // as last told
-    long long prune_at_ms;
+    long long prune_at_ms, alive_at_ms;
     struct log_limit claim_limit, slurm_limit, event_limit, sign_limit, early_limit;
     uint64_t early_dropped; // events that were kept, and gave way to newer ones
 };
@@ -270,7 +270,9 @@ bool engine_purse_allows_jobs(const struct engine *e);
 
 /* register.c: being registered as a provider. */
 void engine_register_load(struct engine *e);
-void engine_register_check(struct engine *e); // if it is time
+void engine_register_check(struct engine *e);
+void engine_register_soon(
+    struct engine *e); // what is to be registered has changed // if it is time
 long long engine_register_next_ms(const struct engine *e);
 void engine_on_register_task(struct engine *e, struct mail *m);
 void engine_register_poll(struct engine *e);                     // e->poll is new

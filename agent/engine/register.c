@@ -50,6 +50,8 @@ struct register_task {
     struct task task;
     struct mail mail;
     struct engine *e;
+    struct engine_registration should; // as it was when the task was made: it may change meanwhile
+    struct chain_provider terms;
     struct chain_standing standing;
     struct chain_provider wanted;
     uint64_t grace_min;
@@ -65,6 +67,7 @@ static struct register_task *of_mail(struct mail *m)
 static void free_task(struct register_task *t)
 {
     chain_standing_free(&t->standing);
+    provider_free(&t->terms);
     provider_free(&t->wanted);
     free(t);
 }
@@ -108,7 +111,7 @@ static void run(struct task *task)
     if (t->rc == 0)
         t->wanted_rc = engine_register_wanted(o->slurm,
                                               o->partition,
-                                              &o->registration,
+                                              &t->should,
                                               clock_mono_ms() + o->slurm_timeout_ms,
                                               &t->wanted,
                                               &t->wanted_error);
@@ -129,6 +132,9 @@ void engine_register_check(struct engine *e)
     t->task = (struct task){.run = run, .drop = drop};
     t->mail = (struct mail){.kind = MAIL_REGISTER_TASK, .free = free_mail};
     t->e = e;
+    t->should = e->o.registration;
+    t->should.terms = &t->terms;
+    if (provider_copy_terms(&t->terms, e->o.registration.terms) < 0) e->out_of_memory = true;
     e->registration.checking = true;
     (void)engine_work(e, &t->task);
 }
@@ -230,6 +236,11 @@ static void check_soon(struct live_registration *r)
 {
     r->next_ms = 0;
     r->again = r->checking;
+}
+
+void engine_register_soon(struct engine *e)
+{
+    check_soon(&e->registration);
 }
 
 static void put_time(struct engine *e, const char *key, int64_t *member, int64_t value)

@@ -1481,6 +1481,131 @@ static void check_config_says_whether_it_is_good(void **state)
     run_end(&r);
 }
 
+/* ------------------------------------------------------------------------------------- reload */
+
+static char told[4096];
+
+static void tell_reason(const char *reason)
+{
+    size_t n = strlen(told);
+    (void)snprintf(told + n, sizeof(told) - n, "%s\n", reason);
+}
+
+static void tell_difference(const char *flag, const char *was, const char *is, bool now)
+{
+    size_t n = strlen(told);
+    (void)snprintf(
+        told + n, sizeof(told) - n, "%s: %s -> %s%s\n", flag, was, is, now ? "" : " later");
+}
+
+/* An agent that runs with the file's first text and is told to read the second one. */
+static int reload(struct run *r, const char *first, const char *second, struct options *fresh)
+{
+    const char *conf = write_text("reload.conf", first);
+    run_begin(r);
+    run_arg(r, "--metascheduler.smart-contract=" ADDRESS_HEX);
+    run_arg(r, "--slurm.ssh.address=login:22");
+    run_arg(r, "--slurm.ssh.admin-user=slurm");
+    run_arg(r, "--config=%s", conf);
+    run_arg(r, "--eth.private-key=%s", KEY_HEX);
+    (void)setenv("SLURM_SSH_PRIVATE_KEY", SSH_BASE64, 1);
+    run_load(r);
+    assert_runs(r);
+    (void)write_text("reload.conf", second);
+    told[0] = '\0';
+    return options_reload(fresh, &r->o, r->argc, r->argv, tell_reason);
+}
+
+static void a_reload_takes_what_may_change(void **state)
+{
+    struct run r;
+    struct options fresh;
+    int rc = reload(&r,
+                    "workers = 5\nclaim.batch = 7\nmetascheduler.label = a=b\n",
+                    "claim.batch = 9\nmetascheduler.label = a=b,c=d\nslurm.partition = gpu\n"
+                    "log.level = debug\n",
+                    &fresh);
+    assert_string_equal(told, "");
+    assert_int_equal(rc, 0);
+    // Secrets of flags and environment are gone from there, and are kept.
+    assert_string_equal((char *)fresh.eth_private_key.data, KEY_HEX);
+    assert_string_equal((char *)fresh.slurm_ssh_private_key.data, SSH_BASE64);
+    options_adopt(&r.o, &fresh, tell_difference);
+    assert_string_equal(told,
+                        "claim.batch: 7 -> 9\n"
+                        "metascheduler.label: a=b -> a=b,c=d\n"
+                        "slurm.partition: main -> gpu later\n"
+                        "workers: 5 -> 8 later\n"
+                        "log.level: info -> debug\n");
+    assert_int_equal(r.o.claim_batch, 9);
+    assert_int_equal(r.o.metascheduler_label.count, 2);
+    assert_int_equal(r.o.log_level, LOG_LEVEL_DEBUG);
+    assert_string_equal(r.o.slurm_partition, "main");
+    assert_int_equal(r.o.workers, 5);
+    assert_null(fresh.slurm_partition);
+
+    // Once more: what waits for a restart is told again, the rest is as it should be.
+    told[0] = '\0';
+    assert_int_equal(options_reload(&fresh, &r.o, r.argc, r.argv, tell_reason), 0);
+    options_adopt(&r.o, &fresh, tell_difference);
+    assert_string_equal(told, "slurm.partition: main -> gpu later\nworkers: 5 -> 8 later\n");
+    run_end(&r);
+}
+
+static void a_reload_refuses_a_bad_file_whole(void **state)
+{
+    static const struct {
+        const char *text, *reason;
+    } bad[] = {
+        {"claim.batch = 9\nclaim.batch = 10\n", "reload.conf:2: claim.batch: given twice"},
+        {"claim.batch = 9\nclaim.max-jobs = many\n", "reload.conf:2: claim.max-jobs: bad value"},
+        {"claim.batch = 9\nworker = 3\n", "reload.conf:2: worker: unknown key"},
+        {"claim.batch = 9\ntls = true\n", "--tls.key-file is missing"},
+        {"claim.batch = 9\nres.nodes = 4\n", "--res.nodes needs --res.cpus"},
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct run r;
+        struct options fresh;
+        assert_int_equal(reload(&r, "claim.batch = 7\n", bad[i].text, &fresh), ERR_INVALID);
+        if (!strstr(told, bad[i].reason)) fail_msg("%s: %s", bad[i].text, told);
+        assert_null(strstr(told, "deepsquare-agent: "));
+        assert_int_equal(r.o.claim_batch, 7);
+        assert_null(fresh.config);
+        run_end(&r);
+    }
+}
+
+/* Every row that says so, and no other. */
+static void a_reload_changes_reloadable_options_only(void **state)
+{
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        const struct option *opt = &option_table[i];
+        struct run r, s;
+        char text[256];
+        if (opt->flags & OPTION_COMMAND || !option_type_of(opt)->format) continue;
+        load_with(&r, NULL, NULL);
+        run_begin(&s);
+        run_required(&s, i);
+        run_arg(&s, "--%s=%s", opt->flag, sample(i, opt->type != OPTION_TYPE_BOOL, text));
+        run_load(&s);
+        assert_runs(&r);
+        assert_runs(&s);
+        struct buf was = BUF_INIT(4096), is = BUF_INIT(4096), wanted = BUF_INIT(4096);
+        option_type_of(opt)->format(option_member(&r.o, i), &was);
+        option_type_of(opt)->format(option_member(&s.o, i), &wanted);
+        told[0] = '\0';
+        options_adopt(&r.o, &s.o, tell_difference);
+        option_type_of(opt)->format(option_member(&r.o, i), &is);
+        if (!strstr(told, opt->flag)) fail_msg("%s: not told: %s", opt->flag, told);
+        assert_string_equal(buf_str(&is), buf_str(opt->flags & OPTION_RELOAD ? &wanted : &was));
+        buf_free(&was);
+        buf_free(&is);
+        buf_free(&wanted);
+        run_end(&r);
+        run_end(&s);
+    }
+}
+
 static void freeing_is_idempotent(void **state)
 {
     struct run r;
@@ -1535,6 +1660,9 @@ int main(void)
         cmocka_unit_test(the_printed_configuration_can_be_fed_back),
         cmocka_unit_test(the_sample_is_the_defaults),
         cmocka_unit_test(check_config_says_whether_it_is_good),
+        cmocka_unit_test(a_reload_takes_what_may_change),
+        cmocka_unit_test(a_reload_refuses_a_bad_file_whole),
+        cmocka_unit_test(a_reload_changes_reloadable_options_only),
         cmocka_unit_test(freeing_is_idempotent),
     };
     return cmocka_run_group_tests_name("options", tests, setup, teardown);
