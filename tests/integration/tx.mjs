@@ -192,6 +192,27 @@ test('a day\'s limit is spent: no new jobs, reports go on', async (grid) => {
     await failedOnce(grid, waiting);
 });
 
+test('less than --eth.min-balance: no new jobs, reports go on; once it is funded all goes on', async (grid) => {
+    const { ids, release } = await reportsInWaiting(grid);
+    await automine(grid, true);
+    await killAgent(grid); // a fetch hangs
+    await startAgent(grid, ['--eth.min-balance=2000ether']);
+    await grid.agent.waitLog(/has \d+ wei, which is less than the 2000000000000000000000 it should have/, 5000);
+    const waiting = await grid.requestJob(NO_SCRIPT);
+    release();
+    await failedOnce(grid, ids[0]);
+    await grid.agent.waitLog(/status: .*no money for new claims/, 5000);
+    await sleep(700); // some polls that show its claim as possible
+    assert.equal((await grid.job(waiting)).status, 'META_SCHEDULED');
+    const from = grid.agent.logSize();
+    await grid.chain.fund('provider', 3000n);
+    await failedOnce(grid, waiting);
+    assert.match(grid.agent.log(from), /jobs are claimed again/);
+    assert.match(grid.agent.log(from), /status: .*chain ok; /);
+    await grid.chain.fund('provider');
+    await grid.agent.stop();
+});
+
 test('a chain without EIP-1559', async (grid) => {
     const { proxy } = grid;
     const before = proxy.sent.length;
