@@ -10,6 +10,7 @@ enum {
     // How far the base fee may grow before a transaction waits: it doubles in 6 full blocks.
     BASE_FEE_FACTOR = 2,
     RAISE_DIVISOR = 8, // 12.5 % more: nodes ask for 10 % at least
+    TIP_RAISES = 4,    // that fit under the tip's cap: before each the base fee may double
     // What the head's state needs may be more when the transaction is mined a few blocks later.
     GAS_MARGIN_DIVISOR = 4,
     GAS_MARGIN = 10000,
@@ -71,9 +72,31 @@ struct u256 fee_tip(const struct u256 *suggested, struct u256 rewards[], size_t 
     return zeros < count ? rewards[zeros + (count - zeros) / 2] : u256_from_u64(DEFAULT_TIP_WEI);
 }
 
+/* What is not above `v` once it is raised: 8/9 of it, rounded down. */
+static struct u256 lowered(struct u256 v)
+{
+    struct u256 part = {{0}}, rest = {{0}}, left = {{0}};
+    (void)u256_div(v, u256_from_u64(RAISE_DIVISOR + 1), &part, &rest);
+    if (!u256_is_zero(rest)) part = add(part, u256_from_u64(1));
+    (void)u256_sub(v, part, &left);
+    return left;
+}
+
+/*
+ * The tip to begin with. Nodes take a replacement only if both fields are raised: with a tip at its
+ * cap a transaction that the base fee has left behind could not be replaced.
+ */
+static struct u256 first_tip(struct u256 tip, struct u256 cap)
+{
+    if (u256_is_zero(cap)) return tip;
+    for (int i = 0; i < TIP_RAISES; i++)
+        cap = lowered(cap);
+    return min(tip, cap);
+}
+
 static int offer_1559(const struct fee_market *m, const struct fee_caps *caps, struct chain_fees *f)
 {
-    struct u256 tip = capped(m->tip, caps->max_tip);
+    struct u256 tip = first_tip(m->tip, caps->max_tip);
     if (is_above(m->base_fee, caps->max_fee)) return ERR_LIMIT;
     f->max_fee_per_gas = capped(add(times(m->base_fee, BASE_FEE_FACTOR), tip), caps->max_fee);
     f->max_priority_fee_per_gas = min(tip, f->max_fee_per_gas);

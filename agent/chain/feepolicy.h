@@ -41,7 +41,10 @@ enum { FEE_REWARDS_MAX = 10 }; // blocks of eth_feeHistory that are looked at
  */
 struct u256 fee_tip(const struct u256 *suggested, struct u256 rewards[], size_t count);
 
-/* What to offer at first, but for the gas limit. ERR_LIMIT: the chain asks more than the caps. */
+/*
+ * What to offer at first, but for the gas limit: the tip leaves room below its cap for four raises.
+ * ERR_LIMIT: the chain asks more than the caps.
+ */
 int fee_offer(const struct fee_market *m, const struct fee_caps *caps, struct chain_fees *fees);
 
 /*

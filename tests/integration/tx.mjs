@@ -146,6 +146,34 @@ test('stuck in the mempool: replaced by the same call at more, which is stored b
     await failedOnce(grid, ids[0]);
 });
 
+test('the tip begins below its cap, and is raised up to it; then the same bytes are sent until the chain is cheaper', async (grid) => {
+    await grid.agent.stop();
+    await startAgent(grid, ['--eth.max-priority-fee-per-gas=1gwei', '--eth.max-fee-per-gas=100000gwei', '--eth.bump-after=1']);
+    const { ids, release } = await reportsInWaiting(grid);
+    const before = grid.proxy.sent.length;
+    const from = grid.agent.logSize();
+    release();
+    await waitFor('the report is not in the pool', async () => (await poolOf(grid)) === 1);
+    const offers = () => [...new Map(grid.proxy.sent.slice(before).map((tx) => [tx.hash, tx])).values()];
+    // The base fee leaves behind all that it offers, time and again.
+    for (const [i, fee] of [40n, 130n, 400n, 1300n, 5000n].entries()) {
+        assert.equal(offers().length, i + 1);
+        await setBaseFee(grid, fee * GWEI);
+        await mine(grid);
+        if (i < 4) await waitFor('it is not replaced', () => offers().length === i + 2, 5000);
+    }
+    await grid.agent.waitLog(/may not offer 1\/8 more/, 5000, from);
+    const tips = offers().map((tx) => tx.maxPriorityFeePerGas);
+    assert.ok(tips[0] > (GWEI * 6n) / 10n && tips[4] <= GWEI && tips[4] > (GWEI * 9n) / 10n, `${tips}`);
+    tips.slice(1).forEach((tip, i) => assert.ok(tip * 8n >= tips[i] * 9n, `${tips}`));
+    const sent = grid.proxy.sent.length; // the node has dropped it by now
+    await waitFor('it does not come again', () => grid.proxy.sent.length > sent);
+    assert.equal(offers().length, 5);
+    await settled(grid);
+    await failedOnce(grid, ids[0]);
+    await grid.agent.stop();
+});
+
 test('dropped from the mempool, and the bytes come again', async (grid) => {
     const { ids, release } = await reportsInWaiting(grid);
     release();
@@ -297,6 +325,59 @@ test("somebody else's transactions: mined, in the way, and one that is gone and 
     await failedOnce(grid, ids[0]);
     const told = grid.agent.log(from).match(/nonces? [\d to]+ of this account: not by the agent/g);
     assert.equal(new Set(told).size, told.length); // each once
+});
+
+test("somebody else's transactions in the pool that nobody mines, with a nonce of ours and below it: replaced", async (grid) => {
+    const { chain } = grid;
+    const { provider, alice } = chain.wallets;
+    const foreign = async (nonce, maxFeePerGas) => {
+        const tx = { type: 2, chainId: 31337, nonce, to: alice.address, value: 1n, gasLimit: 21000n, maxFeePerGas, maxPriorityFeePerGas: maxFeePerGas / 10n };
+        return chain.rpc('eth_sendRawTransaction', [await provider.signTransaction(tx)]);
+    };
+    /** Blocks that have no room for a transaction, until there is no such one any more. */
+    const emptyBlocks = async (hash, most) => {
+        for (let i = 0; i < most && (await chain.rpc('eth_getTransactionByHash', [hash])); i++) {
+            await chain.rpc('evm_setBlockGasLimit', [toQuantity(20000)]);
+            await mine(grid);
+            await chain.rpc('evm_setBlockGasLimit', [toQuantity(60000000)]);
+            await sleep(350);
+        }
+        assert.equal(await chain.rpc('eth_getTransactionByHash', [hash]), null);
+    };
+    await grid.agent.stop();
+    await startAgent(grid, ['--eth.bump-after=1']);
+
+    // Ours is dropped, and another of its nonce comes in its place.
+    const one = await reportsInWaiting(grid);
+    one.release();
+    await waitFor('the report is not in the pool', async () => (await poolOf(grid)) === 1);
+    const ours = grid.proxy.sent.at(-1);
+    await chain.rpc('anvil_dropTransaction', [ours.hash]);
+    await emptyBlocks(await foreign(ours.nonce, (ours.maxFeePerGas * 12n) / 10n), 20);
+    assert.equal(await mined(grid), ours.nonce);
+    const same = grid.proxy.sent.filter((tx) => tx.nonce === ours.nonce);
+    assert.ok(same.length > 1 && same.every((tx) => tx.data === ours.data));
+    await settled(grid);
+    await failedOnce(grid, one.ids[0]);
+
+    // Ours is behind another, which is given ten times as long.
+    const two = await reportsInWaiting(grid);
+    const next = await mined(grid);
+    const below = await foreign(next, (GWEI * 13n) / 10n);
+    const from = grid.agent.logSize();
+    await grid.agent.waitLog(new RegExp(`nonce ${next} of this account: not by the agent, but in the pool`), 5000);
+    two.release();
+    await waitFor('the report is not sent', () => grid.proxy.sent.some((tx) => tx.nonce === next + 1));
+    const began = await chain.blockNumber();
+    await emptyBlocks(below, 40);
+    assert.ok((await chain.blockNumber()) - began >= 10);
+    assert.match(grid.agent.log(from), new RegExp(`ours wait for nonce ${next}, which another one holds up`));
+    assert.equal(await mined(grid), next);
+    const fill = grid.proxy.sent.findLast((tx) => tx.nonce === next);
+    assert.deepEqual([fill.to, fill.data, fill.value], [provider.address, '0x', 0n]);
+    await settled(grid);
+    await failedOnce(grid, two.ids[0]);
+    await grid.agent.stop();
 });
 
 test('100 reports at once, and at most 64 in flight', async (grid) => {

@@ -1241,7 +1241,7 @@ static void test_prepare_waits_for_the_caps(void **state)
 {
     struct fixture *f = *state;
     f->options.caps.max_fee = u256_from_u64(150);
-    f->options.caps.max_tip = u256_from_u64(2);
+    f->options.caps.max_tip = u256_from_u64(8);
     f->node.base_fee = 151;
     start(f);
     prepare(f, 1);
@@ -1253,7 +1253,7 @@ static void test_prepare_waits_for_the_caps(void **state)
     n->head++;
     node_unlock(f);
     struct seen s = wait_seen(f, SEEN_PREPARED, 1);
-    check_fees(&s, true, 150, 2);
+    check_fees(&s, true, 150, 4); // four raises lead to 8
 }
 
 /* The account is told with each block, and now and then without one. */

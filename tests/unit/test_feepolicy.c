@@ -63,13 +63,14 @@ static void offers(void **state)
         uint64_t max_fee, max_tip;
     } cases[] = {
         {100, 5, 0, 0, 0, 205, 5},
-        {100, 5, 0, 3, 0, 203, 3}, // the tip is cut
+        {100, 500, 0, 90, 0, 256, 56}, // the tip is cut: four raises lead to 90
+        {100, 50, 0, 90, 0, 250, 50},
         {100, 5, 150, 0, 0, 150, 5},
         {100, 5, 100, 0, 0, 100, 5}, // it can still be mined
         {100, 5, 99, 0, ERR_LIMIT, 0, 0},
         {100, 500, 120, 0, 0, 120, 120}, // no more tip than fee
         {0, 0, 0, 0, 0, 0, 0},           // a chain that is free
-        {0, 5, 10, 1, 0, 1, 1},
+        {0, 5, 10, 8, 0, 4, 4},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct fee_market m = market(cases[i].base, cases[i].tip);
@@ -146,6 +147,25 @@ static void raises(void **state)
         assert_u(f.max_priority_fee_per_gas, cases[i].max_tip);
         assert_int_equal(f.gas_limit, 77);
         assert_true(f.eip1559);
+    }
+}
+
+/* However tight the tip's cap is: nodes ask for a tenth more of both. */
+static void room_for_four_raises(void **state)
+{
+    (void)state;
+    for (uint64_t cap = 20; cap < 3 * GWEI; cap += cap < 2000 ? 1 : cap / 3 + 7) {
+        struct fee_market m = market(100, UINT32_MAX);
+        struct fee_caps c = caps(0, cap);
+        struct chain_fees f, first;
+        assert_int_equal(fee_offer(&m, &c, &f), 0);
+        first = f;
+        for (int i = 0; i < 4; i++) {
+            struct chain_fees old = f;
+            assert_int_equal(fee_raise(&old, &m, &c, &f), 0);
+            assert_true(u256_cmp(f.max_priority_fee_per_gas, u(cap)) <= 0);
+        }
+        assert_int_equal(fee_raise(&f, &m, &c, &first), ERR_LIMIT);
     }
 }
 
@@ -269,6 +289,7 @@ int main(void)
         cmocka_unit_test(offers),
         cmocka_unit_test(legacy_offers),
         cmocka_unit_test(raises),
+        cmocka_unit_test(room_for_four_raises),
         cmocka_unit_test(legacy_raises),
         cmocka_unit_test(raises_as_nodes_want_them),
         cmocka_unit_test(priced_out),
