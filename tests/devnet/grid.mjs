@@ -74,7 +74,7 @@ const DEFAULTS = {
     cpus: 64, // of a node, pretended
     gpus: 4, // of a node, pretended
     slurmConf: [], // more lines of slurm.conf
-    slurmRoot: '', // a root directory to run Slurm and sshd in, such as trixie-root's
+    slurmRoot: '', // a root directory to run Slurm and sshd in, such as debian-root's
 };
 
 const CUSTOMERS = ['alice', 'bob', 'carol'];
