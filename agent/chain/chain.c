@@ -133,6 +133,11 @@ void chain_expect(struct chain *c, const struct chain_event *events, size_t coun
     watch_expect(c->watch, events, count);
 }
 
+void chain_read_again(struct chain *c, uint64_t from)
+{
+    watch_read_again(c->watch, from);
+}
+
 bool chain_identity(struct chain *c, uint64_t *chain_id, struct eth_emitters *emitters)
 {
     pthread_mutex_lock(&c->lock);

@@ -108,6 +108,7 @@ struct chain_logs {
     size_t count;
     const struct chain_block *blocks; // from..to, to be remembered; none far behind the head
     size_t block_count;
+    bool again; // as chain_read_again() asked: the cursor stays, and there are no blocks
 };
 
 /* Called on the chain's threads, one call at a time per thread; must not block. `id` is the
@@ -176,6 +177,12 @@ void chain_poke(struct chain *c);
  * taken, or, if they were, read again.
  */
 void chain_expect(struct chain *c, const struct chain_event *events, size_t count);
+
+/*
+ * Logs from that block on which were read already are read and told once more, beside what is new:
+ * an answer may have lacked some. Any thread.
+ */
+void chain_read_again(struct chain *c, uint64_t from);
 
 /*
  * One blocking read of JobRepository.get(id), for any thread: deadline as of the options.

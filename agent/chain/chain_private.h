@@ -109,6 +109,7 @@ struct watch *watch_stop(struct watch *w); // NULL allowed; returns NULL
 void watch_poke(struct watch *w);
 /* As chain_expect(). */
 void watch_expect(struct watch *w, const struct chain_event *events, size_t count);
+void watch_read_again(struct watch *w, uint64_t from);
 
 /* txsender.c */
 struct txsender *txsender_start(struct chain *c, struct error *err);

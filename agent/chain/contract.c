@@ -312,9 +312,11 @@ int contract_decode_hash(const uint8_t *data, size_t len, struct eth_hash *v, st
 static int get_cost(struct abi_frame *f, struct chain_job *job)
 {
     bool delegate;
-    (void)abi_skip(f, "maxCost");
+    struct u256 max = {{0}}, pending = {{0}};
+    (void)abi_get_u256(f, "maxCost", &max);
     (void)abi_get_u256(f, "finalCost", &job->final_cost);
-    (void)abi_skip(f, "pendingTopUp");
+    (void)abi_get_u256(f, "pendingTopUp", &pending);
+    if (u256_sub(max, pending, &job->paid) < 0) job->paid = u256_from_u64(0);
     return abi_get_bool(f, "delegateSpendingAuthority", &delegate);
 }
 

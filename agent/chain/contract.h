@@ -97,6 +97,7 @@ struct chain_job {
     struct eth_address customer, provider;
     struct chain_claim definition;     // gpus ... location_hash; customer and provider as above
     uint64_t submit_s, start_s, end_s; // block times: requested, RUNNING, final; 0 = not yet
+    struct u256 paid;                  // for it so far, but for top-ups that wait to be claimed
     struct u256 final_cost;            // what the customer paid, in wei of credit; 0 = not yet
     uint64_t changed_block;            // its status is since this block as it is
     struct u256 price_per_min;         // at our prices of now; 0 = not known. Not of the repository

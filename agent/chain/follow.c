@@ -382,12 +382,8 @@ static bool is_too_much(const struct watch *w, int rc, const struct error *err)
     return kind == RPC_ERROR_TOO_MUCH || kind == RPC_ERROR_UNKNOWN;
 }
 
-/* The blocks were read: they are reported with their logs, and only now the next ones come. */
-static void take_chunk(struct watch *w, struct chunk *k)
+static void tell(struct watch *w, const struct chunk *k, bool again)
 {
-    for (size_t i = 0; i < k->block_count; i++)
-        blocks_push(&w->blocks, &k->blocks[i]);
-    if (k->block_count == 0) w->blocks.count = 0;
     fault_point(FAULT_LOGS_BEFORE);
     w->c->ops.logs(w->c->ctx,
                    &(struct chain_logs){.from = k->from,
@@ -395,32 +391,93 @@ static void take_chunk(struct watch *w, struct chunk *k)
                                         .events = k->events.list,
                                         .count = k->events.count,
                                         .blocks = k->blocks,
-                                        .block_count = k->block_count});
+                                        .block_count = k->block_count,
+                                        .again = again});
     fault_point(FAULT_LOGS_AFTER);
+    logspan_answered(&w->span, k->to - k->from + 1);
+}
+
+/* The blocks were read: they are reported with their logs, and only now the next ones come. */
+static void take_chunk(struct watch *w, struct chunk *k)
+{
+    for (size_t i = 0; i < k->block_count; i++)
+        blocks_push(&w->blocks, &k->blocks[i]);
+    if (k->block_count == 0) w->blocks.count = 0;
+    tell(w, k, false);
     w->next = k->to + 1;
     w->doubts = w->misses = 0;
-    logspan_answered(&w->span, k->to - k->from + 1);
+}
+
+/* Fewer blocks are asked for if these were, or may have been, too many; returns what is left of the
+ * failure. */
+static int ask_for_fewer(struct watch *w, const struct chunk *k, int rc, const struct error *err)
+{
+    uint64_t blocks = k->to - k->from + 1;
+    if (is_too_much(w, rc, err) && logspan_refused(&w->span, blocks)) {
+        log_debug("chain: %s; asking for %llu blocks at once",
+                  err->text,
+                  (unsigned long long)w->span.now);
+        return 0;
+    }
+    if (rc == ERR_OUTCOME_UNKNOWN) // perhaps it took too long
+        (void)logspan_refused(&w->span, blocks);
+    return rc;
 }
 
 static int next_chunk(struct watch *w, uint64_t last, struct error *err)
 {
     struct chunk k = plan_chunk(w, last);
-    uint64_t blocks = k.to - k.from + 1;
     int rc = fetch_chunk(w, &k, err);
     if (rc == 0) note_claims(w, &k.events);
     if (rc == 0) rc = check_missing(w, &k, err);
-    if (rc == 0) {
+    if (rc == 0)
         take_chunk(w, &k);
-    } else if (is_too_much(w, rc, err) && logspan_refused(&w->span, blocks)) {
-        log_debug("chain: %s; asking for %llu blocks at once",
-                  err->text,
-                  (unsigned long long)w->span.now);
-        rc = 0;
-    } else if (rc == ERR_OUTCOME_UNKNOWN) { // perhaps it took too long
-        (void)logspan_refused(&w->span, blocks);
-    }
+    else
+        rc = ask_for_fewer(w, &k, rc, err);
     eth_events_free(&k.events);
     return rc;
+}
+
+/* ---- blocks that are read again ---- */
+
+void watch_read_again(struct watch *w, uint64_t from)
+{
+    pthread_mutex_lock(&w->lock);
+    if (from < w->again_from) w->again_from = from;
+    pthread_mutex_unlock(&w->lock);
+}
+
+static uint64_t take_again(struct watch *w)
+{
+    pthread_mutex_lock(&w->lock);
+    uint64_t from = w->again_from;
+    w->again_from = UINT64_MAX;
+    pthread_mutex_unlock(&w->lock);
+    return from;
+}
+
+/* False: nothing is left. What cannot be read again is let be: it must not keep us from the rest.
+ */
+static bool read_again(struct watch *w)
+{
+    struct error err = {0};
+    struct chunk k = {.from = take_again(w)};
+    if (k.from >= w->next) return false;
+    k.to = logspan_to(&w->span, k.from, w->next - 1);
+    int rc = fetch_chunk(w, &k, &err);
+    uint64_t left = rc == 0 ? k.to + 1 : k.from;
+    if (rc == 0)
+        tell(w, &k, true);
+    else
+        rc = ask_for_fewer(w, &k, rc, &err);
+    if (rc < 0)
+        log_warn("chain: blocks from %llu on cannot be read again: %s",
+                 (unsigned long long)k.from,
+                 err.text);
+    else if (left < w->next)
+        watch_read_again(w, left);
+    eth_events_free(&k.events);
+    return rc == 0;
 }
 
 /* Ask again at the next poll; of another node, if this one goes on like that. */
@@ -444,6 +501,8 @@ int follow_read(struct watch *w, struct error *err)
         if (watch_is_stopping(w)) return error_set(err, ERR_STOPPED, "stopped");
         rc = next_chunk(w, last, err);
     }
+    for (int i = 0; rc == 0 && i < CHUNKS_MAX; i++)
+        if (!read_again(w)) break;
     w->more = rc == 0 && w->next <= last;
     return rc == ERR_BUSY || rc == ERR_NOTFOUND ? doubt(w, rc == ERR_NOTFOUND, err) : rc;
 }

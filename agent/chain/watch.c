@@ -339,6 +339,7 @@ struct watch *watch_start(struct chain *c, struct error *err)
     }
     w->c = c;
     logspan_init(&w->span, c->options.logs_range);
+    w->again_from = UINT64_MAX;
     w->started = c->options.has_cursor;
     if (w->started) w->next = c->options.cursor + 1;
     for (size_t i = 0; i < c->options.block_count; i++)

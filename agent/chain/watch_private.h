@@ -42,7 +42,8 @@ struct watch {
     pthread_mutex_t lock; // guards the next ones, which other threads touch
     pthread_cond_t changed;
     bool stop, poked;
-    struct places told; // by receipts: claims that the logs must have, too
+    struct places told;  // by receipts: claims that the logs must have, too
+    uint64_t again_from; // the next block whose logs are read again; UINT64_MAX: none
 
     bool up;        // between ready() and down()
     bool told_down; // down() was called for this outage

@@ -30,6 +30,7 @@ struct down_mail {
 struct logs_mail {
     struct mail mail;
     uint64_t to;
+    bool again;
     struct chain_block blocks[BLOCKS_MAX];
     size_t block_count;
     size_t count;
@@ -76,6 +77,7 @@ static void on_logs(void *ctx, const struct chain_logs *l)
 {
     struct logs_mail *m = new_mail(sizeof(*m) + l->count * sizeof(m->events[0]), MAIL_CHAIN_LOGS);
     m->to = l->to;
+    m->again = l->again;
     m->count = l->count;
     if (l->count) memcpy(m->events, l->events, l->count * sizeof(m->events[0]));
     m->block_count = l->block_count < BLOCKS_MAX ? l->block_count : BLOCKS_MAX;
@@ -232,6 +234,7 @@ void engine_on_chain_logs(struct engine *e, struct mail *m)
     const struct logs_mail *lm = (const struct logs_mail *)m;
     for (size_t i = 0; i < lm->count; i++)
         engine_chain_event(e, &lm->events[i]);
+    if (lm->again) return;
     (void)store_meta_put_u64(e->o.store, "cursor", lm->to);
     if (lm->block_count && lm->blocks[0].number > 0) // they may be read a second time
         blocks_cut(&e->blocks, lm->blocks[0].number - 1);

@@ -449,6 +449,29 @@ void engine_survey_pass_cancel_on(struct engine *e, struct live_job *j, const st
         (void)engine_job_event_apply(e, j, EV_CANCEL_REQUEST, "the contract has the request");
 }
 
+/*
+ * A top-up is told by logs alone if its receipt came to another life of ours, and logs may lack it.
+ * A price that fell looks the same: then nothing comes of reading them again. Each part that was
+ * paid is counted in whole minutes.
+ */
+static void check_top_ups(struct engine *e, struct live_job *j, const struct probe *p)
+{
+    struct u256 paid;
+    uint64_t min, parts = 0;
+    const struct job *row = &j->row;
+    bool counts = p->chain == RECONCILE_CHAIN_SCHEDULED || p->chain == RECONCILE_CHAIN_RUNNING;
+    if (!counts || u256_div(p->job.paid, p->job.price_per_min, &paid, NULL) < 0 ||
+        u256_to_u64(paid, &min) < 0 || min <= row->limit_min)
+        return;
+    (void)store_top_ups_count(e->o.store, row->id, &parts);
+    if (min - row->limit_min <= parts) return;
+    log_job_debug(row->id,
+                  "paid for %" PRIu64 " minutes, here it is %" PRIu64 ": logs are read again",
+                  min,
+                  row->limit_min);
+    chain_read_again(e->chain, row->claim_at < row->claim_block ? row->claim_at : row->claim_block);
+}
+
 static void settle_job(struct engine *e, const struct probe *p)
 {
     long long now = clock_mono_ms();
@@ -468,6 +491,7 @@ static void settle_job(struct engine *e, const struct probe *p)
         f.chain = RECONCILE_CHAIN_UNKNOWN;
     settle(e, j, &f);
     engine_survey_pass_cancel_on(e, j, p);
+    check_top_ups(e, j, p);
 }
 
 void engine_survey_probed(struct engine *e, const struct probe *probes, size_t count)

@@ -43,6 +43,7 @@ static const char *const sql[STMT_COUNT] = {
     [STMT_SCRIPT_GET] = "SELECT body FROM scripts WHERE job = ?",
     [STMT_SCRIPT_DROP] = "DELETE FROM scripts WHERE job = ?",
     [STMT_TOP_UP_ADD] = "INSERT OR IGNORE INTO top_ups VALUES (?,?,?,?)",
+    [STMT_TOP_UPS_COUNT] = "SELECT count(*) FROM top_ups WHERE job = ?",
     [STMT_TOP_UPS_ABOVE] = "SELECT job, minutes FROM top_ups WHERE block > ?",
     [STMT_TOP_UPS_CUT] = "DELETE FROM top_ups WHERE block > ?",
     [STMT_CLAIMS_UNDO] = "UPDATE jobs SET claim_at = 9223372036854775807 WHERE claim_at > ?",

@@ -65,6 +65,8 @@ int store_jobs_done(struct store *s,
 int store_top_up_add(
     struct store *s, const char *job, uint64_t block, uint64_t log_index, uint64_t minutes);
 
+int store_top_ups_count(struct store *s, const char *job, uint64_t *count);
+
 /*
  * What a reorganisation takes back, of blocks above `above`: top-ups (fn is told of each, then they
  * are forgotten), and the claims of jobs: their claim_at becomes JOB_CLAIM_GONE.

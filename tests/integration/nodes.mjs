@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Two endpoints, of which the first fails in all the ways that nodes do; and blocks of 1 s and 12 s.
 import { connect, createServer } from 'node:net';
-import { assert, checkOnce, runJob, runTests, startAgent, test, waitFor } from './lib.mjs';
+import { CREDIT, assert, checkOnce, runJob, runTests, startAgent, test, waitFor } from './lib.mjs';
 import { toQuantity } from '../devnet/chain.mjs';
 import { RpcError, RpcProxy } from './rpcproxy.mjs';
 
 const CLAIM_TOPIC = '0xc8d7c7c2914e1aa1462fe7999f8a18a0f1043d7d94ab692c3ac9af846f1be8c7';
+// A cancel and a top-up that are claimed, and all that moves a job on.
+const HIDDEN_TOPICS = [
+    '0x290fa751f58fe2a1f5758b401eb3110dbbb71b68540282856c0dcdcc7011e07d',
+    '0xa42f2b4a7ee7f91857a4c98fc71fc48546a284d5db48dd77b7ab81030a494470',
+    '0x0bba917f0a1e0fc0d51a75273e7088a4dfecb010699e60ac9c58526429f6c37f',
+];
 const EXIT_5 = { script: '#!/bin/sh\nexit 5\n', memPerCpu: 10 };
 const FAILED = { status: 'FAILED', exitCode: 5 };
 
@@ -121,6 +127,42 @@ test('logs that lack our claim', async (grid) => {
     // The second has them: what came after was read, too.
     const head = await grid.chain.blockNumber();
     await waitFor('the logs are not read', () => second.calls.some(({ method, params }) => method === 'eth_getLogs' && Number(params[0].toBlock) >= head), 5000);
+});
+
+test('what all nodes leave out for ever: the contract is asked', async (grid) => {
+    await useProxies(grid, ['--reconcile.interval=2s', '--reconcile.grace=1s']);
+    const lacks = ({ topics }) => !HIDDEN_TOPICS.includes(topics[0]);
+    for (const proxy of [first, second]) {
+        proxy.on('eth_getLogs', async (params, next) => (await next()).filter(lacks));
+        proxy.on('eth_getTransactionReceipt', async (params, next) => {
+            const receipt = await next();
+            return receipt && { ...receipt, logs: receipt.logs.filter(lacks) };
+        });
+    }
+    const long = { script: '#!/bin/sh\nsleep 60\n', memPerCpu: 10 };
+    const ids = await Promise.all(['alice', 'bob'].map((customer) => grid.requestJob({ ...long, customer })));
+    const [topped, stopped] = ids;
+    await Promise.all(ids.map((id) => grid.waitStatus(id, 'RUNNING', 30000)));
+    await grid.slurm.command(['scontrol', 'update', 'PartitionName=main', 'State=DOWN']);
+    const taken = await grid.requestJob({ ...long, customer: 'carol' });
+    await grid.agent.waitLog(new RegExp(`-> SUBMITTED.*${taken}`), 20000);
+    const limit = Number(100n * CREDIT / grid.price(long));
+    const more = Number(50n * CREDIT / grid.price(long));
+    await Promise.all([grid.topUpJob(topped, 50n * CREDIT), grid.cancelJob(stopped, 'bob'), grid.cancelJob(taken, 'carol')]);
+    await grid.waitStatus(stopped, 'CANCELLED', 30000);
+    await grid.waitSlurm(taken, 'CANCELLED', 30000);
+    await grid.slurm.command(['scontrol', 'update', 'PartitionName=main', 'State=UP']);
+    await grid.agent.waitLog(new RegExp(`paid for \\d+ minutes, here it is ${limit}: .*${topped}`), 20000);
+    [first, second].forEach((proxy) => proxy.heal()); // or a node that has them
+    const minutesIn = async (id) => {
+        const [days, rest] = (await grid.slurmJobOf(id)).TimeLimit.match(/^(?:(\d+)-)?(.*)$/).slice(1);
+        const [hours, minutes] = rest.split(':').map(Number);
+        return Number(days ?? 0) * 1440 + hours * 60 + minutes;
+    };
+    await waitFor('Slurm was not told', async () => (await minutesIn(topped)) === limit + more, 20000);
+    await grid.slurm.command(['scancel', (await grid.slurmJobOf(topped)).JobId]);
+    await grid.waitStatus(topped, 'CANCELLED', 20000);
+    for (const id of ids) await checkOnce(grid, id);
 });
 
 test('receipts of a block that is not in the chain', async (grid) => {

@@ -94,6 +94,7 @@ enum seen_kind {
     SEEN_READY = 1,
     SEEN_POLL,
     SEEN_LOGS,
+    SEEN_AGAIN,
     SEEN_REORG,
     SEEN_DOWN,
     SEEN_PREPARED,
@@ -435,7 +436,8 @@ static void on_poll(void *ctx, const struct chain_poll *poll)
 static void on_logs(void *ctx, const struct chain_logs *l)
 {
     const struct chain_event *events = l->events;
-    struct seen s = {.kind = SEEN_LOGS, .from = l->from, .to = l->to, .count = l->count};
+    struct seen s = {
+        .kind = l->again ? SEEN_AGAIN : SEEN_LOGS, .from = l->from, .to = l->to, .count = l->count};
     if (l->count) s.event = events[0];
     for (size_t i = 1; i < l->count; i++)
         if (events[i].block < events[i - 1].block ||
@@ -799,6 +801,64 @@ static void test_too_many_results(void **state)
     assert_int_equal(seen_count(f, SEEN_DOWN), 0);
 }
 
+/* Logs up to `to` were told; returns the last one. */
+static void wait_logs_to(struct fixture *f, uint64_t to)
+{
+    long long until = clock_mono_ms() + PATIENCE_MS;
+    uint64_t last = 0;
+    for (;;) {
+        pthread_mutex_lock(&f->lock);
+        for (size_t i = 0; i < f->seen_count; i++)
+            if (f->seen[i].kind == SEEN_LOGS) last = f->seen[i].to;
+        pthread_mutex_unlock(&f->lock);
+        if (last == to) return;
+        if (clock_mono_ms() > until)
+            fail_msg("logs up to %llu, not %llu", (unsigned long long)last, (unsigned long long)to);
+        usleep(5000);
+    }
+}
+
+/* What was read is read again, by as many blocks at once as the node bears; the cursor stays. */
+static void test_logs_that_are_read_again(void **state)
+{
+    struct fixture *f = *state;
+    f->options.logs_range = 4;
+    f->node.head = 20;
+    f->node.logs_span_max = 3;
+    start_at(f, 10);
+    wait_logs_to(f, 20);
+    size_t logs = seen_count(f, SEEN_LOGS);
+    add_transition(node_lock(f), 9);
+    f->node.lag = 1; // it would not have the last of them
+    node_unlock(f);
+    chain_read_again(f->chain, 8);
+    chain_read_again(f->chain, 9);
+    struct seen s = wait_seen(f, SEEN_AGAIN, 1);
+    assert_int_equal(s.from, 8);
+    assert_int_equal(s.count, 1);
+    for (size_t i = 2; s.to < 18; i++) {
+        uint64_t next = s.to + 1;
+        s = wait_seen(f, SEEN_AGAIN, i);
+        assert_int_equal(s.from, next);
+    }
+    wait_polls(f, 3);
+    size_t times = seen_count(f, SEEN_AGAIN);
+    node_lock(f)->lag = 0;
+    node_unlock(f);
+    wait_polls(f, 3);
+    assert_int_equal(seen_count(f, SEEN_AGAIN), times); // that was let be
+    chain_read_again(f->chain, 20);
+    s = wait_seen(f, SEEN_AGAIN, times + 1);
+    assert_true(s.from == 20 && s.to == 20);
+    chain_read_again(f->chain, 21); // not read yet: nothing to do
+    node_lock(f)->head = 22;
+    node_unlock(f);
+    assert_int_equal(wait_seen(f, SEEN_LOGS, logs + 1).from, 21);
+    assert_int_equal(seen_count(f, SEEN_AGAIN), times + 1);
+    assert_int_equal(seen_count(f, SEEN_DOWN), 0);
+    check_contiguous(f, 11);
+}
+
 static void test_lagging_node(void **state)
 {
     struct fixture *f = *state;
@@ -834,23 +894,6 @@ static void reorganise(struct fixture *f, uint64_t fork, int64_t more)
         n->epochs[i]++;
     n->head = (uint64_t)((int64_t)n->head + more);
     node_unlock(f);
-}
-
-/* Logs up to `to` were told; returns the last one. */
-static void wait_logs_to(struct fixture *f, uint64_t to)
-{
-    long long until = clock_mono_ms() + PATIENCE_MS;
-    uint64_t last = 0;
-    for (;;) {
-        pthread_mutex_lock(&f->lock);
-        for (size_t i = 0; i < f->seen_count; i++)
-            if (f->seen[i].kind == SEEN_LOGS) last = f->seen[i].to;
-        pthread_mutex_unlock(&f->lock);
-        if (last == to) return;
-        if (clock_mono_ms() > until)
-            fail_msg("logs up to %llu, not %llu", (unsigned long long)last, (unsigned long long)to);
-        usleep(5000);
-    }
 }
 
 /* After the nth reorg, from where are logs told? */
@@ -2062,6 +2105,7 @@ int main(void)
         T(test_chunks_in_order),
         T(test_logs_that_do_not_count),
         T(test_too_many_results),
+        T(test_logs_that_are_read_again),
         T(test_lagging_node),
         T(test_reorganisations),
         T(test_reorganised_too_deep),

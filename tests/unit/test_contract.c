@@ -360,6 +360,9 @@ static void jobs(void **state)
     assert_int_equal(job.submit_s, 1700000000);
     assert_int_equal(job.start_s, 1700000100);
     assert_int_equal(job.end_s, 1700000200);
+    assert_int_equal(job.changed_block, 77);
+    assert_int_equal(u256_cmp(job.final_cost, u256_from_u64(90)), 0);
+    assert_int_equal(u256_cmp(job.paid, u256_from_u64(100 - 10)), 0);
     assert_true(job.has_cancel_request);
     assert_string_equal(job.last_error, "it failed");
     assert_int_equal(job.exit_code, -9);

@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "agent/chain/watch_private.h"
 #include "agent/engine/survey.h"
 #include "agent/util/clock.h"
 #include "agent/util/hex.h"
@@ -123,6 +124,18 @@ static struct eth_hash hash_of(uint64_t block, uint8_t fork)
     return h;
 }
 
+static void tell(const struct chain_logs *l)
+{
+    engine_chain_ops.logs(engine, l);
+    begin();
+    for (struct mail *m = mailbox_drain(engine->mailbox), *next; m; m = next) {
+        next = m->next;
+        if (m->kind == MAIL_CHAIN_LOGS) engine_on_chain_logs(engine, m);
+        mail_free(m);
+    }
+    commit();
+}
+
 /* Blocks from..to were read, as of that fork of the chain, with these events. */
 static void read_blocks(
     uint64_t from, uint64_t to, uint8_t fork, const struct chain_event *events, size_t count)
@@ -134,14 +147,7 @@ static void read_blocks(
     for (uint64_t n = from; n <= to; n++)
         blocks[l.block_count++] = (struct chain_block){.number = n, .hash = hash_of(n, fork)};
     engine->poll.head = to;
-    engine_chain_ops.logs(engine, &l);
-    begin();
-    for (struct mail *m = mailbox_drain(engine->mailbox), *next; m; m = next) {
-        next = m->next;
-        if (m->kind == MAIL_CHAIN_LOGS) engine_on_chain_logs(engine, m);
-        mail_free(m);
-    }
-    commit();
+    tell(&l);
 }
 
 static void reorganise(uint64_t fork)
@@ -583,6 +589,61 @@ static void test_top_ups(void **state)
     reorganise(10); // of a job that is not in hand
 }
 
+/* From where are logs read again after that answer of the contract? */
+static uint64_t read_again_from(const struct probe *p)
+{
+    struct watch *w = engine->chain->watch;
+    w->again_from = UINT64_MAX;
+    begin();
+    engine_survey_probed(engine, p, 1);
+    commit();
+    return w->again_from;
+}
+
+/* Some answer lacked it: what the contract was paid tells, and its logs are read again. */
+static void test_a_top_up_that_was_missed(void **state)
+{
+    (void)state;
+    struct live_job *j = have_job(JOB, JOB_SUBMITTED);
+    struct chain_event events[] = {top_up_of(JOB, 11, 5), top_up_of(JOB, 13, 30)};
+    uint64_t cursor = 0;
+    read_blocks(11, 14, 0, events, 1);
+    struct probe p = {.chain = RECONCILE_CHAIN_SCHEDULED,
+                      .named = RECONCILE_SLURM_UNKNOWN,
+                      .id = JOB,
+                      .claim_block = CLAIMED_AT,
+                      .job = {.at_block = 14,
+                              .paid = u256_from_u64(65 * 3 + 2),
+                              .price_per_min = u256_from_u64(3)}};
+    assert_true(read_again_from(&p) == UINT64_MAX); // a part of a minute is none
+    p.job.price_per_min = u256_from_u64(0);
+    assert_true(read_again_from(&p) == UINT64_MAX);
+    p.job.price_per_min = u256_from_u64(3);
+    p.job.paid = u256_from_u64(66 * 3 + 2); // of two parts
+    assert_true(read_again_from(&p) == UINT64_MAX);
+    p.job.paid = u256_from_u64(67 * 3);
+    assert_int_equal(read_again_from(&p), CLAIMED_AT);
+    p.chain = RECONCILE_CHAIN_RUNNING;
+    j->row.claim_at = CLAIMED_AT - 1; // it was mined again, and sooner
+    assert_int_equal(read_again_from(&p), CLAIMED_AT - 1);
+    j->row.claim_at = JOB_CLAIM_GONE;
+    assert_int_equal(read_again_from(&p), CLAIMED_AT);
+    j->row.claim_at = CLAIMED_AT;
+    j->row.state = JOB_ENDED;
+    p.chain = RECONCILE_CHAIN_FINAL;
+    assert_true(read_again_from(&p) == UINT64_MAX);
+    j->row.state = JOB_SUBMITTED;
+    assert_int_equal(j->row.limit_min, 65);
+
+    struct chain_logs again = {
+        .from = CLAIMED_AT, .to = 13, .events = events, .count = 2, .again = true};
+    tell(&again);
+    assert_int_equal(j->row.limit_min, 95);
+    assert_int_equal(store_meta_get_u64(engine->o.store, "cursor", &cursor), 0);
+    assert_int_equal(cursor, 14);
+    assert_int_equal(blocks_top(&engine->blocks)->number, 14);
+}
+
 /* ---- blocks ---- */
 
 static void test_blocks_and_cursor(void **state)
@@ -802,6 +863,7 @@ int main(void)
         TEST(test_no_submission),
         TEST(test_claims_that_are_read_again),
         TEST(test_top_ups),
+        TEST(test_a_top_up_that_was_missed),
         TEST(test_blocks_and_cursor),
         TEST(test_a_cancel_that_is_un_mined),
         TEST(test_done_long_before),
