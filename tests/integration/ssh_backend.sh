@@ -32,7 +32,7 @@ ctld-stop) kill -STOP "$(cat "$L/run/ctld")"; exit ;;
 ctld-cont) kill -CONT "$(cat "$L/run/ctld")"; exit ;;
 ctld-start)
     ctl_start
-    for _ in $(seq 50); do scontrol ping 2>/dev/null | grep -q ' UP' && exit 0; sleep .2; done
+    for _ in $(seq 200); do scontrol ping 2>/dev/null | grep -q ' UP' && exit 0; sleep .2; done
     exit 1 ;;
 sshd-stop) pgrep -x sshd | xargs kill -STOP; exit ;;
 sshd-cont) pgrep -x sshd | xargs kill -CONT; exit ;;
@@ -132,14 +132,14 @@ chown -R gridadmin "$L/state"
 munged -F --key-file="$L/munge/munge.key" --socket="$L/munge/munge.socket" --force \
     --pid-file="$L/munge/munged.pid" --seed-file="$L/munge/seed" --log-file="$L/munge/munged.log" \
     >"$L/log/munged.out" 2>&1 </dev/null &
-for _ in $(seq 50); do [ -S "$L/munge/munge.socket" ] && break; sleep .1; done
+for _ in $(seq 200); do [ -S "$L/munge/munge.socket" ] && break; sleep .1; done
 cd /
 ctl_start
 for n in n1 n2; do slurmd -D -N $n -f "$SLURM_CONF" >"$L/log/$n.out" 2>&1 </dev/null & done
 "$(command -v sshd)" -D -f "$L/ssh/sshd_config" -E "$L/log/sshd.log" </dev/null >/dev/null 2>&1 &
 echo $! >"$L/run/sshd"
 up() { [ -s "$L/ssh/sshd.pid" ] && timeout 2 sinfo -h -o %T 2>/dev/null | grep -q idle; }
-for _ in $(seq 50); do up && break; kill -0 "$(cat "$L/run/ctld")" 2>/dev/null || break; sleep .2; done
+for _ in $(seq 200); do up && break; kill -0 "$(cat "$L/run/ctld")" 2>/dev/null || break; sleep .2; done
 up || { echo "Bail out! Slurm or sshd did not start"; tail -n 3 "$L"/log/*.out "$L/state/slurmctld.log" >&2; exit 1; }
 echo "[127.0.0.1]:26022 $(cut -d' ' -f1,2 "$L/ssh/hk.pub")" >"$L/ssh/known_hosts"
 

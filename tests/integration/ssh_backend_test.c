@@ -100,7 +100,7 @@ static struct slurm_job query_one(uint64_t id)
 
 static struct slurm_job wait_end(uint64_t id)
 {
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 400; i++) {
         struct slurm_job job = query_one(id);
         if (slurm_phase_of(job.state) == SLURM_PHASE_ENDED) return job;
         usleep(200000);
@@ -125,7 +125,7 @@ static void read_output(const char *name, struct buf *b)
     char path[512];
     (void)snprintf(path, sizeof(path), "%s/%s.out", env("SLURM_TEST_HOME"), name);
     buf_reset(b);
-    for (int i = 0; i < 20 && access(path, R_OK) != 0; i++)
+    for (int i = 0; i < 200 && access(path, R_OK) != 0; i++)
         usleep(100000);
     assert_ok(file_read(path, b, &err));
 }
@@ -433,8 +433,10 @@ static void test_reuse_and_idle(void **state)
     ssh_pool_count(slurm_ssh_pool(b), &n);
     assert_int_equal(n.opened, 1);
     assert_int_equal(n.open, 1);
-    usleep(1600000);
-    ssh_pool_count(slurm_ssh_pool(b), &n);
+    for (int i = 0; i < 200 && n.open; i++) {
+        usleep(100000);
+        ssh_pool_count(slurm_ssh_pool(b), &n);
+    }
     assert_int_equal(n.open, 0);
     assert_ok(b->ops->ping(b, soon(), &err));
     b->ops->destroy(b);
