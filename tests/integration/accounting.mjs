@@ -92,7 +92,7 @@ test('one that never had nodes, and one that was queued again, while the agent i
 test('slurmdbd is down: what cannot be looked up waits, what was never sent does not', async (grid) => {
     const lost = await loseAnswer(grid, 'bob', brief(3), () => grid.slurmdbd.kill('SIGKILL'));
     await left(grid, lost);
-    await startAgent(grid);
+    await startAgent(grid, ['--slurm.timeout=15s']); // its first try tells why it waits, later ones do not
     await grid.agent.waitLog(/submit: .*wait for slurmdbd/, 20000);
     const fresh = await grid.requestJob(brief(0));
     await grid.agent.waitLog(new RegExp(`-> SUBMITTED\\b.*${fresh}`), 20000);
