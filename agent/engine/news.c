@@ -155,6 +155,7 @@ void engine_news_take(struct engine *e, struct live_job *j, const struct news *n
         if (n->settled) {
             ended(e, j, n, who);
         } else {
+            if (j->row.state == JOB_CANCELLING) set_end(&j->row, n); // Slurm is not asked about it
             log_job_debug(j->row.id, "%s tells of an end; Slurm is asked if it is the last", who);
             engine_news_keep(e, j->row.id, true, n);
             engine_slurm_soon(e);

@@ -338,6 +338,23 @@ static void test_of_a_job_that_was_taken_away_long_ago(void **state)
     assert_a_late_end_is_in_the_bill(true);
 }
 
+/* RequeueExit is set: it might be queued again, but for the cancel that is under way. */
+static void test_unsettled_of_a_job_that_is_taken_away(void **state)
+{
+    struct bill bill = {0};
+    struct server_job_event ev = the_end;
+    have_job(JOB_CANCELLING)->start_s = 110;
+    ev.settled = false;
+    assert_int_equal(send_event(ev, JOB), 0);
+    assert_int_equal(row()->state, JOB_CANCELLING);
+    store_begin(engine->o.store);
+    assert_true(engine_job_event_apply(engine, engine_job_find(engine, JOB), EV_CANCELLED, "test"));
+    commit();
+    assert_int_equal(store_bills_since(engine->o.store, 0, keep_bill, &bill), 0);
+    assert_int_equal(bill.duration_s, 60);
+    assert_int_equal(kept(JOB), 0);
+}
+
 static void test_of_a_job_that_was_never_submitted(void **state)
 {
     have_job(JOB_REFUSED)->slurm_id = 0;
@@ -587,6 +604,7 @@ int main(void)
         TEST(test_of_a_job_that_is_done),
         TEST(test_of_a_job_that_was_taken_away),
         TEST(test_of_a_job_that_was_taken_away_long_ago),
+        TEST(test_unsettled_of_a_job_that_is_taken_away),
         TEST(test_of_a_job_that_was_never_submitted),
         TEST(test_absurd_numbers),
         TEST(test_a_flood_of_unknown_jobs),
