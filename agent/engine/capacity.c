@@ -9,8 +9,9 @@
  * Another job may have moved to the head of the queue by the time the claim is mined; it is then
  * claimed without having been looked at. Nothing worse comes of it than that it waits in Slurm.
  *
- * A job that would not fit into the empty partition is claimed, too, and given back with that
- * reason: it would hold up the queue for ever, and in Slurm it might wait for ever.
+ * A job that would not fit into the empty partition is claimed, too: it would hold up the queue for
+ * ever. It is given back before it is submitted, with or without this option, since in Slurm it
+ * might wait for ever. Nodes are asked for unless those that were last seen hold it.
  */
 #include <inttypes.h>
 #include <stddef.h>
@@ -19,6 +20,8 @@
 #include "agent/engine/engine_private.h"
 #include "agent/engine/room.h"
 #include "agent/util/clock.h"
+
+enum { LAYOUT_MS = 600 * 1000 }; // slurm.conf changes seldom
 
 struct capacity_task {
     struct task task;
@@ -147,12 +150,25 @@ static void judge(struct engine *e, const struct chain_claim *job)
                  job->gpus);
 }
 
-bool engine_capacity_never_fits(const struct engine *e, const struct job *row)
+bool engine_capacity_holds(const struct slurm_node *nodes, size_t count, const struct job *row)
 {
     static const struct room_promised nothing;
     struct room_job size = size_of(row);
-    const struct live_capacity *c = &e->capacity;
-    return c->nodes && room_for(c->nodes, c->count, &nothing, &size) == ROOM_NEVER;
+    return room_for(nodes, count, &nothing, &size) != ROOM_NEVER;
+}
+
+bool engine_capacity_fits(const struct engine *e, const struct job *row)
+{
+    const struct live_layout *l = &e->layout;
+    if (!l->nodes || clock_mono_ms() - l->at_ms > LAYOUT_MS) return false;
+    return engine_capacity_holds(l->nodes, l->count, row);
+}
+
+void engine_capacity_learn(struct engine *e, struct slurm_node **nodes, size_t count)
+{
+    free(e->layout.nodes);
+    e->layout = (struct live_layout){.nodes = *nodes, .count = count, .at_ms = clock_mono_ms()};
+    *nodes = NULL;
 }
 
 void engine_on_capacity_task(struct engine *e, struct mail *m)

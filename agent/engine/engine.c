@@ -399,6 +399,7 @@ struct engine *engine_destroy(struct engine *e)
     engine_outbox_free(e);
     engine_survey_free(e);
     free(e->capacity.nodes);
+    free(e->layout.nodes);
     free(e);
     return NULL;
 }

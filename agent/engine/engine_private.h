@@ -99,6 +99,13 @@ struct live_capacity {
     struct log_limit limit;
 };
 
+/* Slurm's nodes as they were when a job was looked at: what the partition can ever hold. */
+struct live_layout {
+    struct slurm_node *nodes;
+    size_t count;
+    long long at_ms;
+};
+
 /* How we stand with the ProviderManager. */
 struct live_registration {
     enum registration_state state; // as last decided
@@ -154,6 +161,7 @@ struct engine {
 
     struct live_registration registration;
     struct live_capacity capacity;
+    struct live_layout layout;
 
     /* Slurm as last seen. */
     bool slurm_up, slurm_known;
@@ -282,7 +290,10 @@ const char *engine_register_status(const struct engine *e); // "; ..." or ""
 
 /* capacity.c: how many claims may be sent now; looks for room if it does not know. */
 uint64_t engine_capacity_grant(struct engine *e);
-bool engine_capacity_never_fits(const struct engine *e, const struct job *row); // as far as known
+/* Do the nodes hold the job, if nothing else runs there? For any thread. */
+bool engine_capacity_holds(const struct slurm_node *nodes, size_t count, const struct job *row);
+bool engine_capacity_fits(const struct engine *e, const struct job *row); // by what was learnt
+void engine_capacity_learn(struct engine *e, struct slurm_node **nodes, size_t count); // takes them
 void engine_on_capacity_task(struct engine *e, struct mail *m);
 
 /* from_chain.c */

@@ -24,13 +24,15 @@ struct job_task {
     struct mail mail;
     struct engine *e;
     enum job_intent intent;
-    struct job job;         // as it was when the task began; the result's fields are written here
-    struct buf script;      // in for SUBMIT, out for FETCH
-    bool adopted;           // it was in Slurm already
-    bool inherited;         // LOOK: an earlier life of ours may have submitted this claim
-    bool never_sent;        // SUBMIT: no submission of this claim can be in Slurm
-    bool may_submit;        // SUBMIT: false while only a look-up is allowed
-    bool never_fits;        // SUBMIT: the partition is too small for it
+    struct job job;           // as it was when the task began; the result's fields are written here
+    struct buf script;        // in for SUBMIT, out for FETCH
+    bool adopted;             // it was in Slurm already
+    bool inherited;           // LOOK: an earlier life of ours may have submitted this claim
+    bool never_sent;          // SUBMIT: no submission of this claim can be in Slurm
+    bool may_submit;          // SUBMIT: false while only a look-up is allowed
+    bool fits;                // LOOK: into the partition, as far as is known
+    struct slurm_node *nodes; // LOOK: of the partition, if they were asked for
+    size_t node_count;
     uint64_t end_block;     // CONFIRM: in which our report of the end is; 0: none is
     struct chain_bill bill; // CONFIRM, CANCEL
     enum job_event event;
@@ -46,6 +48,7 @@ static struct job_task *of_mail(struct mail *m)
 static void free_task(struct job_task *t)
 {
     buf_free(&t->script);
+    free(t->nodes);
     free(t);
 }
 
@@ -151,6 +154,35 @@ static void look_for_ours(struct job_task *t)
 }
 
 /*
+ * Slurm takes a job that is larger than the partition (unless EnforcePartLimits is set), and never
+ * starts it. Only what the nodes are configured with counts, be they down or drained; and if they
+ * cannot be asked for, Slurm has its word.
+ */
+static void check_size(struct job_task *t)
+{
+    const struct engine_options *o = &t->e->o;
+    const struct job *row = &t->job;
+    struct error unused;
+    if (t->event != EV_DISPATCH || t->fits) return;
+    int rc = o->slurm->ops->nodes(o->slurm,
+                                  o->partition,
+                                  clock_mono_ms() + o->slurm_timeout_ms,
+                                  &t->nodes,
+                                  &t->node_count,
+                                  &unused);
+    if (rc < 0 || engine_capacity_holds(t->nodes, t->node_count, row)) return;
+    (void)error_set(&t->error,
+                    ERR_REFUSED,
+                    "the cluster is too small for %" PRIu64 " tasks of %" PRIu64
+                    " CPUs and %" PRIu64 " MB per CPU, %" PRIu64 " GPUs",
+                    row->ntasks,
+                    row->cpus_per_task,
+                    row->mem_per_cpu_mb,
+                    row->gpus);
+    t->event = EV_SUBMIT_REFUSED;
+}
+
+/*
  * Before this claim is submitted: whatever Slurm has of that name by now is an earlier claim's, or
  * somebody else's make. It is noted, and a later look-up does not take it for this claim's.
  */
@@ -212,8 +244,7 @@ static void submit(struct job_task *t)
     }
     t->error = (struct error){0};
     fault_point(FAULT_SUBMIT_BEFORE);
-    rc = t->never_fits ? error_set(&t->error, ERR_REFUSED, "the cluster is too small for this job")
-                       : send_job(t);
+    rc = send_job(t);
     fault_point(FAULT_SUBMIT_AFTER);
     t->event = rc >= 0                                 ? EV_SUBMITTED
                : err_class_of(rc) == ERR_CLASS_UNKNOWN ? EV_SUBMIT_UNKNOWN
@@ -346,6 +377,7 @@ static void run(struct task *task)
         break;
     case INTENT_LOOK:
         look(t);
+        check_size(t);
         break;
     case INTENT_SUBMIT:
         submit(t);
@@ -388,7 +420,7 @@ void engine_task_start(struct engine *e, struct live_job *j, enum job_intent int
     t->never_sent = !j->unknown_since_ms;
     t->may_submit =
         !j->unknown_since_ms || clock_mono_ms() - j->unknown_since_ms >= e->o.submit_grace_ms;
-    t->never_fits = intent == INTENT_SUBMIT && engine_capacity_never_fits(e, &j->row);
+    t->fits = engine_capacity_fits(e, &j->row);
     if (intent == INTENT_SUBMIT && store_script_get(e->o.store, j->row.id, &t->script) < 0) {
         free_task(t);
         engine_job_retry(e, j, 0, "submit", "its script cannot be read from the store");
@@ -470,6 +502,7 @@ void engine_on_job_task(struct engine *e, struct mail *m)
     bool reached = t->error.code >= 0 || err_class_of(t->error.code) == ERR_CLASS_PERMANENT;
     if (t->slurm_asked && t->error.code != ERR_BUSY)
         engine_slurm_seen(e, reached || t->event == EV_SUBMITTED, t->error.text);
+    if (t->nodes) engine_capacity_learn(e, &t->nodes, t->node_count);
     if (!j) return; // only DONE jobs are forgotten, and not while they are busy
     j->busy = false;
     j->touched = true;

@@ -98,6 +98,28 @@ test('a job that Slurm refuses: its words go to the customer, the job back to th
     await grid.agent.stop();
 });
 
+test('a job larger than the partition, which Slurm would take and never start; one for a drained node', async (grid) => {
+    const tooLarge = [{ cpusPerTask: 65 }, { ntasks: 65 }, { memPerCpu: 20001 }, { gpus: 5 }].map((size) => ({ memPerCpu: 1, minutes: 2, ...size }));
+    const state = (to) => grid.slurm.command(['scontrol', 'update', 'NodeName=n1', `State=${to}`, 'Reason=test']);
+    assert.match(await grid.slurm.command(['scontrol', 'show', 'config']), /EnforcePartLimits +=? *NO/);
+    const as = grid.userOf('alice').name;
+    const sbatch = ['sbatch', '--parsable', '--partition=main', '--mem-per-cpu=1', '--wrap=true'];
+    const taken = await grid.slurm.command([...sbatch, '--cpus-per-task=65'], { as });
+    await grid.slurm.command(['scancel', taken.trim()]);
+    await state('DRAIN');
+    const ids = await Promise.all(tooLarge.map((size) => grid.requestJob(size)));
+    const waiting = await grid.requestJob({ cpusPerTask: 64, memPerCpu: 10, gpus: 4, minutes: 2 });
+    for (const id of ids) {
+        await waitFor('the job is not refused', async () => (await grid.events({ name: 'JobRefusedEvent', jobId: id })).length === 1, 20000);
+        await told(grid, id, /the cluster is too small for/);
+        assert.equal(await grid.slurmJobOf(id), undefined);
+    }
+    await grid.waitSlurm(waiting, 'PENDING');
+    await state('RESUME');
+    await grid.waitStatus(waiting, 'FINISHED', 40000);
+    await checkOnce(grid, waiting);
+});
+
 test('a refused job that is assigned again is claimed and refused again', async (grid) => {
     const id = await grid.requestJob({ customer: 'stranger' });
     const refusals = async (n) => (await grid.events({ name: 'JobRefusedEvent', jobId: id })).length === n;
