@@ -34,6 +34,7 @@ report "layers: proto" "$(layer proto 'agent/util/|proto/|config\.h')"
 report "layers: server" "$(layer agent/server 'agent/(util|server)/|proto/')"
 report "layers: engine" "$(layer agent/engine 'agent/(util|store|chain|slurm|customer|server|engine)/')"
 report "layers: plugins/common is libc only" "$(layer plugins/common 'plugins/common/')"
+report "layers: plugins/authkeys" "$(layer plugins/authkeys 'agent/util/|agent/version\.h|plugins/authkeys/|proto/')"
 report "layers: only proto/ includes gRPC" \
     "$(grep -nE '#include <grpc' "${c_files[@]}" | grep -vE '^(proto|tests)/')"
 report "layers: only store/ includes SQLite" \
@@ -75,5 +76,6 @@ report "shell scripts pass shellcheck" "$(
 report "no registry, download address or path of a machine is named" "$(
     grep -nE 'registry\.npmjs|deb\.debian\.org|"resolved"|/work/(main|wt|shared|build)' "${files[@]}" 2>/dev/null |
         grep -v '^tests/style.sh')"
+report "doc/operations.md knows every warning and every option of the reference" "$(tests/operations.pl 2>&1)"
 report "no merge is left half done" "$(grep -nE '^(<<<<<<<|>>>>>>>) ' "${files[@]}" 2>/dev/null)"
 echo "1..$n"
