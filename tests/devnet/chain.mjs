@@ -121,7 +121,7 @@ export class Chain {
 
     // JSON-RPC.
 
-    rpc(method, params = [], timeoutMs = 20000) {
+    rpc(method, params = [], timeoutMs = 60000) {
         const body = JSON.stringify({ jsonrpc: '2.0', id: ++this.requestId, method, params });
         return new Promise((done, fail) => {
             const post = request(

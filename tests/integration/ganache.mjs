@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Another implementation of the node, and one that went on while the agent was away.
 import { readFileSync } from 'node:fs';
-import { assert, CREDIT, checkOnce, killAgent, minutesBilled, runJob, runTests, startAgent, test, waitFor } from './lib.mjs';
+import { assert, CREDIT, checkOnce, killAgent, longJob, minutesBilled, runJob, runTests, startAgent, test, waitFor } from './lib.mjs';
 import { RpcProxy } from './rpcproxy.mjs';
 
 const peakKb = (grid) => Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${grid.agent.pid}/status`, 'utf8'))[1]);
 
 test('jobs of all ends, a refusal, a cancel, more time', async (grid) => {
     const small = { memPerCpu: 10 };
-    const long = { ...small, script: '#!/bin/sh\nsleep 60\n' };
     const cancelled = async () => {
-        const id = await grid.requestJob({ ...long, customer: 'bob', amount: 100n * CREDIT });
+        const { id } = await longJob(grid, { customer: 'bob', amount: 100n * CREDIT });
         await grid.waitStatus(id, 'RUNNING', 60000);
         await grid.topUpJob(id, 20n * CREDIT, 'bob');
         await grid.agent.waitLog(new RegExp(`more minutes.*${id}`), 40000);
@@ -33,9 +32,11 @@ test('jobs of all ends, a refusal, a cancel, more time', async (grid) => {
 });
 
 test('the node is restarted', async (grid) => {
-    const id = await grid.requestJob({ script: '#!/bin/sh\nsleep 3\nexit 4\n' });
+    const { id, end } = await longJob(grid, { code: 4 });
     await grid.waitStatus(id, 'RUNNING', 40000);
-    await grid.anvil.restart();
+    await grid.anvil.stop();
+    end();
+    await grid.anvil.start();
     await grid.waitStatus(id, 'FAILED', 60000);
     await checkOnce(grid, id);
 });
@@ -78,4 +79,4 @@ test('50,000 blocks went by while the agent was down', async (grid) => {
     proxy.close();
 });
 
-await runTests({ node: 'ganache' });
+await runTests({ node: 'ganache' }, undefined, ['--metascheduler.poll-interval=1s']); // each poll is a lot of work for it
