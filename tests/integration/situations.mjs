@@ -31,16 +31,22 @@ const nodeGoes = {
     cleanup: (grid) => grid.anvil.start(),
 };
 
-/** The last two blocks are replaced by three others. There must be no customer's transaction in them. */
+/**
+ * The last two blocks are replaced by three others, until the agent has seen both. There must be no
+ * customer's transaction in them.
+ */
 const blocksGo = {
     async after(grid) {
         const { chain } = grid;
         await isReady(grid);
-        const before = await chain.rpc('evm_snapshot');
-        for (let i = 0; i < 2; i++) await chain.rpc('evm_mine');
-        await sleep(600); // the agent has seen them
-        await chain.rpc('evm_revert', [before]);
-        for (let i = 0; i < 3; i++) await chain.advanceTime(1);
+        for (let tries = 1; tries <= 5 && grid.agent.alive; tries++) {
+            const before = await chain.rpc('evm_snapshot');
+            for (let i = 0; i < 2; i++) await chain.rpc('evm_mine');
+            await sleep(600 * tries);
+            await chain.rpc('evm_revert', [before]);
+            for (let i = 0; i < 3; i++) await chain.advanceTime(1);
+            await Promise.race([grid.agent.ended, sleep(2000 * tries)]);
+        }
     },
 };
 
@@ -75,7 +81,7 @@ const feesRise = {
     ...withoutBlocks,
     async after(grid) {
         await waitingIn(grid);
-        for (let i = 0; i < 5 && grid.agent.alive; i++) {
+        for (let i = 0; i < 20 && grid.agent.alive; i++) {
             await grid.chain.rpc('anvil_setNextBlockBaseFeePerGas', ['0x2540be400']); // 10 gwei
             await grid.chain.rpc('evm_mine');
             await sleep(300);
