@@ -113,6 +113,7 @@ export class Chain {
         this.queues = new Map(); // of an address: its last send, which the next one waits for
         this.requestId = 0;
         this.pollMs = 15;
+        this.gasLimit = undefined; // of each transaction, in place of an estimate
     }
 
     addressOf(who) {
@@ -222,7 +223,9 @@ export class Chain {
             .then(async () => {
                 const call = { from: wallet.address, to, data, value: toQuantity(value) };
                 const gas =
-                    gasLimit ?? (BigInt(await this.rpc('eth_estimateGas', [call])) * 3n) / 2n;
+                    gasLimit ??
+                    this.gasLimit ??
+                    (BigInt(await this.rpc('eth_estimateGas', [call])) * 3n) / 2n;
                 const count = await this.rpc('eth_getTransactionCount', [
                     wallet.address,
                     'pending',

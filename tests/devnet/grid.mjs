@@ -189,6 +189,11 @@ export class Grid {
         return join(this.dir, ...parts);
     }
 
+    /** Ganache takes its time over each question: all that is asked again and again is asked less often. */
+    get pace() {
+        return this.options.node === 'ganache' ? 5 : 1;
+    }
+
     // Start and stop.
 
     /** Starts all but the agent. onStep(text) is told what has been done. */
@@ -214,6 +219,8 @@ export class Grid {
     async startChainSide(onStep) {
         await this.anvil.start();
         this.chain = new Chain(this.rpcUrl, loadContracts());
+        this.chain.pollMs *= this.pace;
+        if (this.options.node === 'ganache') this.chain.gasLimit = 10_000_000n;
         await this.chain.deploy();
         await this.chain.fundCustomers(this.options.customerCredits);
         if (this.options.join) await this.chain.joinProvider({ hardware: this.hardware() });
@@ -443,7 +450,7 @@ export class Grid {
                 throw error;
             },
             timeoutMs,
-            50,
+            50 * this.pace,
         );
     }
 
@@ -492,7 +499,7 @@ export class Grid {
             '--public-address': `127.0.0.1:${this.ports.agent}`,
             '--metascheduler.endpoint': this.agentRpcUrl ?? this.rpcUrl, // a proxy's, if a test sets one
             '--metascheduler.smart-contract': this.chain.address.MetaScheduler,
-            '--metascheduler.poll-interval': '200ms',
+            '--metascheduler.poll-interval': `${200 * this.pace}ms`,
             '--metascheduler.cpu-price-per-min': String(PRICES.cpuPricePerMin),
             '--metascheduler.gpu-price-per-min': String(PRICES.gpuPricePerMin),
             '--metascheduler.mem-price-per-min': String(PRICES.memPricePerMin),

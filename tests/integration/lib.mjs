@@ -13,8 +13,29 @@ export { assert, CREDIT, sleep, waitFor };
 const build = process.env.AGENT_BUILD;
 if (!build) throw new Error('AGENT_BUILD: the directory in which make was run');
 
+/**
+ * The way that this run is about, of a file that is run for several ("name:rest" of run): to Slurm, or
+ * the chain's node and its blocks.
+ */
+export const way = process.env.WAY ?? 'ssh';
+
+const overSsh = () => ['--slurm.backend=ssh'];
+const WAYS = {
+    ssh: { args: overSsh },
+    rest: { args: (grid) => ['--slurm.backend=rest', ...grid.restArgs()] },
+    ganache: { args: overSsh, ofChain: true, grid: { node: 'ganache' } },
+    blocks1: { args: overSsh, ofChain: true, blocks: { seconds: 1, everyMs: 1000 } },
+    blocks12: { args: overSsh, ofChain: true, blocks: { seconds: 12, everyMs: 300 } }, // warped
+};
+
 const tests = [];
-export const test = (name, fn, { agent = true } = {}) => tests.push({ name, fn, agent });
+/**
+ * together: may be run at the same time as its neighbours that say so, too. chain: the chain's node and
+ * blocks make a difference; what is about Slurm or scripts alone is not run for each of them.
+ */
+export function test(name, fn, { agent = true, together = false, chain = true } = {}) {
+    if (chain || !WAYS[way].ofChain) tests.push({ name, fn, agent, together });
+}
 
 // Slurm in a root of its own, and what was built for it there: see suite_trixie of check.
 const slurmRoot = process.env.DEVNET_SLURM_ROOT;
@@ -39,35 +60,58 @@ const AGENT_ENV = Object.fromEntries(
     ['TSAN_OPTIONS', 'ASAN_OPTIONS', 'LSAN_OPTIONS', 'UBSAN_OPTIONS'].flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])),
 );
 
+/** Neighbours that may be run together are one round of [number, test]. */
+function rounds() {
+    const found = [];
+    for (const [i, next] of tests.entries()) {
+        const last = found.at(-1);
+        if (next.together && last?.at(-1)[1].together) last.push([i + 1, next]);
+        else found.push([[i + 1, next]]);
+    }
+    return found;
+}
+
+/** Runs one test, once that is ready; what came of it, and the lines that say so. */
+async function runTest(grid, ready, number, { name, fn }) {
+    const began = Date.now();
+    try {
+        await ready;
+        await fn(grid);
+        return { good: true, text: `ok ${number} - ${name} (${Date.now() - began} ms)` };
+    } catch (error) {
+        const logs = `${error.stack}\n--- agent:\n${grid.agent.tail(40)}\n--- slurmctld:\n${grid.slurmctld.tail(8)}`;
+        return { good: false, text: `not ok ${number} - ${name} (${Date.now() - began} ms)\n${logs.replace(/^/gm, '# ')}` };
+    }
+}
+
 /**
  * Runs the tests one after the other on one grid; the agent runs, with args, at the start of each that
  * wants it. prepare(grid): what else there is to do, before it is first started.
  */
 export async function runTests(options = {}, prepare = async () => {}, args = []) {
-    const grid = newGrid(options);
+    const { grid: wayOptions, blocks } = WAYS[way];
+    const grid = newGrid({ ...wayOptions, ...options });
     let failed = 0;
+    let stopBlocks;
     test('the log has no word of a sanitizer, a crash or a forbidden event', checkLog);
     console.log(`1..${tests.length}`);
     try {
         await grid.start();
         await prepare(grid);
-        for (const [i, { name, fn, agent }] of tests.entries()) {
-            const began = Date.now();
-            try {
-                if (agent && !grid.agent.alive) await startAgent(grid, args);
-                await fn(grid);
-                console.log(`ok ${i + 1} - ${name} (${Date.now() - began} ms)`);
-            } catch (error) {
-                failed++;
-                console.log(`not ok ${i + 1} - ${name} (${Date.now() - began} ms)`);
-                const logs = `${error.stack}\n--- agent:\n${grid.agent.tail(40)}\n--- slurmctld:\n${grid.slurmctld.tail(8)}`;
-                console.log(logs.replace(/^/gm, '# '));
+        if (blocks) stopBlocks = await mineBlocks(grid.chain, blocks);
+        for (const round of rounds()) {
+            const ready = round[0][1].agent && !grid.agent.alive ? startAgent(grid, args) : undefined;
+            const results = await Promise.all(round.map(([number, next]) => runTest(grid, ready, number, next)));
+            for (const { good, text } of results) {
+                if (!good) failed++;
+                console.log(text);
             }
         }
     } catch (error) {
         console.log(`Bail out! ${String(error.stack).replace(/\n/g, ' | ')}`);
         failed++;
     } finally {
+        await stopBlocks?.();
         await grid.stop().catch((error) => console.log(`# stop: ${error.message}`));
     }
     process.exit(failed ? 1 : 0);
@@ -131,16 +175,19 @@ export async function killAgent(grid) {
     await waitFor('the agent is still alive', () => !grid.agent.alive, 5000);
 }
 
-/** The way to Slurm that this run is about, of a file that is run for each ("name:rest" of run). */
-export const way = process.env.WAY ?? 'ssh';
-
-const WAYS = {
-    ssh: () => ['--slurm.backend=ssh'],
-    rest: (grid) => ['--slurm.backend=rest', ...grid.restArgs()],
-};
+/** Blocks that come by themselves, `everyMs` apart, whose times are `seconds` apart; returns how to stop. */
+async function mineBlocks(chain, { seconds, everyMs }) {
+    let on = true;
+    let time = Number((await chain.rpc('eth_getBlockByNumber', ['latest', false])).timestamp);
+    await chain.rpc('evm_setAutomine', [false]);
+    const miner = (async () => {
+        for (; on; await sleep(everyMs)) await chain.rpc('evm_mine', [{ timestamp: (time += seconds) }]);
+    })();
+    return () => ((on = false), miner);
+}
 
 export const startAgent = (grid, args = [], { env = {}, ...rest } = {}) =>
-    grid.startAgent({ args: [...AGENT_ARGS, ...WAYS[way](grid), ...args], env: { ...AGENT_ENV, ...env }, ...rest });
+    grid.startAgent({ args: [...AGENT_ARGS, ...WAYS[way].args(grid), ...args], env: { ...AGENT_ENV, ...env }, ...rest });
 
 export async function restartAgent(grid, args, options) {
     await grid.agent.stop();
@@ -179,7 +226,7 @@ let held = 0;
  */
 export async function holdSubmissions(grid, customer, answer = 'comes') {
     const long = '--slurm.timeout=30s'; // it must not give up meanwhile
-    if (way === 'ssh') {
+    if (way !== 'rest') {
         const name = `sbatch${held++}`;
         const file = (what) => join(grid.userOf(customer).home, `${name}-${what}`);
         const script = grid.path('etc', name);

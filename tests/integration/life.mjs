@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Jobs that nothing happens to but what is in their nature.
-import { assert, checkOnce, minutesBilled, runJob, runTests, startAgent, test, waitFor } from './lib.mjs';
+// Jobs that nothing happens to but what is in their nature. Also for blocks of 1 s and of 12 s, and for
+// another implementation of the chain's node.
+import { assert, checkOnce, minutesBilled, runJob, runTests, startAgent, test, waitFor, way } from './lib.mjs';
+
+const together = { together: true };
+const ofSlurm = { together: true, chain: false };
+const MANY = ['ssh', 'rest'].includes(way) ? 20 : 4;
 
 /** The customer's logger has a line about the job. */
 const told = (grid, id, words) =>
@@ -34,15 +39,15 @@ test('the paid time is the time limit', async (grid) => {
     const slurm = await grid.slurmJobOf(job.id);
     const [h, m, s] = slurm.TimeLimit.split(':').map(Number);
     assert.equal(h * 60 + m + s / 60, Number(paid));
-});
+}, together);
 
 test('a job that fails with exit code 3', async (grid) => {
     await runJob(grid, { script: '#!/bin/sh\nexit 3\n' }, { status: 'FAILED', exitCode: 3 });
-});
+}, together);
 
 test('a job that is killed by a signal: 128 + 9', async (grid) => {
     await runJob(grid, { script: '#!/bin/sh\nkill -9 $$\n' }, { status: 'FAILED', exitCode: 137 });
-});
+}, ofSlurm);
 
 test('GPUs, tasks and memory are what was paid for', async (grid) => {
     const job = await runJob(grid, {
@@ -50,7 +55,7 @@ test('GPUs, tasks and memory are what was paid for', async (grid) => {
         script: '#!/bin/sh\necho "$SLURM_NTASKS $SLURM_CPUS_PER_TASK $SLURM_MEM_PER_CPU $SLURM_GPUS"\n',
     });
     assert.equal(await grid.outputOf(job.id), '3 2 20 2\n');
-});
+}, ofSlurm);
 
 test('what a script asks for in #SBATCH lines is not given', async (grid) => {
     const job = await runJob(grid, {
@@ -59,25 +64,25 @@ test('what a script asks for in #SBATCH lines is not given', async (grid) => {
     });
     assert.equal(await grid.outputOf(job.id), '1 none\n');
     assert.equal((await grid.slurmJobOf(job.id)).OverSubscribe, 'OK');
-});
+}, ofSlurm);
 
 test('a script that is not found: FAILED, with the reason', async (grid) => {
     const job = await runJob(grid, { hash: 'f'.repeat(64) }, { status: 'FAILED', slurmJobs: 0, ran: false });
     assert.match(job.lastError, /not found|NOT_FOUND|no such|unknown/i);
     assert.equal(BigInt(job.cost.finalCost), 0n);
-});
+}, together);
 
 test('an empty script, and one with a NUL byte', async (grid) => {
     const empty = await runJob(grid, { script: '' }, { status: 'FAILED', slurmJobs: 0, ran: false });
     assert.match(empty.lastError, /empty/);
     const nul = await runJob(grid, { script: '#!/bin/sh\necho \0\n' }, { status: 'FAILED', slurmJobs: 0, ran: false });
     assert.match(nul.lastError, /NUL/);
-});
+}, ofSlurm);
 
 test('a script over the limit', async (grid) => {
     const big = await runJob(grid, { script: `#!/bin/sh\n${'#'.repeat(5 * 1024 * 1024)}\n` }, { status: 'FAILED', slurmJobs: 0, ran: false });
     assert.match(big.lastError, /5242880|larger|limit/);
-});
+}, ofSlurm);
 
 test('a customer without a Unix user: refused', async (grid) => {
     const id = await grid.requestJob({ customer: 'stranger' });
@@ -86,7 +91,16 @@ test('a customer without a Unix user: refused', async (grid) => {
     await grid.agent.waitLog(new RegExp(`no Unix user.*${id}`));
     assert.equal(await grid.slurmJobOf(id), undefined);
     await told(grid, id, /no Unix user/);
-});
+}, together);
+
+test('a refused job that is assigned again is claimed and refused again', async (grid) => {
+    const id = await grid.requestJob({ customer: 'stranger' });
+    const refusals = async (n) => (await grid.events({ name: 'JobRefusedEvent', jobId: id })).length === n;
+    await waitFor('no first refusal', () => refusals(1));
+    await waitFor('it is not PENDING', async () => (await grid.job(id)).status === 'PENDING');
+    await grid.chain.metaSchedule(id);
+    await waitFor('no second refusal', () => refusals(2), 20000);
+}, together);
 
 test('a job that Slurm refuses: its words go to the customer, the job back to the grid', async (grid) => {
     await grid.agent.stop();
@@ -96,7 +110,7 @@ test('a job that Slurm refuses: its words go to the customer, the job back to th
     await told(grid, id, /invalid partition/i);
     assert.equal(await grid.slurmJobOf(id), undefined);
     await grid.agent.stop();
-});
+}, { chain: false });
 
 test('a job larger than the partition, which Slurm would take and never start; one for a drained node', async (grid) => {
     const tooLarge = [{ cpusPerTask: 65 }, { ntasks: 65 }, { memPerCpu: 20001 }, { gpus: 5 }].map((size) => ({ memPerCpu: 1, minutes: 2, ...size }));
@@ -118,16 +132,7 @@ test('a job larger than the partition, which Slurm would take and never start; o
     await state('RESUME');
     await grid.waitStatus(waiting, 'FINISHED', 40000);
     await checkOnce(grid, waiting);
-});
-
-test('a refused job that is assigned again is claimed and refused again', async (grid) => {
-    const id = await grid.requestJob({ customer: 'stranger' });
-    const refusals = async (n) => (await grid.events({ name: 'JobRefusedEvent', jobId: id })).length === n;
-    await waitFor('no first refusal', () => refusals(1));
-    await waitFor('it is not PENDING', async () => (await grid.job(id)).status === 'PENDING');
-    await grid.chain.metaSchedule(id);
-    await waitFor('no second refusal', () => refusals(2), 20000);
-});
+}, { chain: false });
 
 test('a job cancelled by its Unix user while it waits: CANCELLED, refunded', async (grid) => {
     const before = await grid.balances();
@@ -142,10 +147,10 @@ test('a job cancelled by its Unix user while it waits: CANCELLED, refunded', asy
     assert.equal((await grid.balances()).alice, before.alice);
 });
 
-test('20 jobs at once', async (grid) => {
+test(`${MANY} jobs at once`, async (grid) => {
     const size = { memPerCpu: 10 };
     const ids = await Promise.all(
-        Array.from({ length: 20 }, (_, i) =>
+        Array.from({ length: MANY }, (_, i) =>
             grid.requestJob({ ...size, customer: ['alice', 'bob', 'carol'][i % 3], script: `#!/bin/sh\necho job ${i}\nexit ${i % 4}\n` }),
         ),
     );

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Two endpoints, of which the first fails in all the ways that nodes do; and blocks of 1 s and 12 s.
+// Two endpoints, of which the first fails in all the ways that nodes do.
 import { connect, createServer } from 'node:net';
 import { CREDIT, assert, checkOnce, runJob, runTests, startAgent, test, waitFor } from './lib.mjs';
 import { toQuantity } from '../devnet/chain.mjs';
@@ -227,47 +227,5 @@ test('new heads over WebSocket: sooner with it, as well without', async (grid) =
     await startAgent(grid); // at the usual pace
     await grid.waitStatus(id, 'FAILED', 30000);
 });
-
-/** Mines a block each `everyMs`, with timestamps `seconds` apart, until the returned function is called. */
-async function blocksOf(grid, seconds, everyMs) {
-    const { rpc } = grid.chain;
-    const chain = grid.chain;
-    let on = true;
-    await rpc.call(chain, 'evm_setAutomine', [false]);
-    const loop = (async () => {
-        while (on) {
-            await rpc.call(chain, 'evm_increaseTime', [seconds]);
-            await rpc.call(chain, 'evm_mine');
-            await new Promise((done) => setTimeout(done, everyMs));
-        }
-    })();
-    return async () => {
-        on = false;
-        await loop;
-        await rpc.call(chain, 'evm_setAutomine', [true]);
-        await rpc.call(chain, 'evm_mine');
-    };
-}
-
-for (const [seconds, everyMs] of [[1, 1000], [12, 400]])
-    test(`blocks of ${seconds} s`, async (grid) => {
-        const stop = await blocksOf(grid, seconds, everyMs);
-        try {
-            const cancelled = async () => {
-                const id = await grid.requestJob({ script: '#!/bin/sh\nsleep 60\n', memPerCpu: 10, customer: 'bob' });
-                await grid.waitStatus(id, 'RUNNING', 60000);
-                await grid.cancelJob(id, 'bob');
-                await grid.waitStatus(id, 'CANCELLED', 60000);
-                await checkOnce(grid, id);
-            };
-            await Promise.all([
-                runJob(grid, EXIT_5, { ...FAILED, timeoutMs: 60000 }),
-                runJob(grid, { memPerCpu: 10, customer: 'carol' }, { timeoutMs: 60000 }),
-                cancelled(),
-            ]);
-        } finally {
-            await stop();
-        }
-    });
 
 await runTests();
