@@ -8,5 +8,6 @@
 
 int command_register(const struct options *o); // 0 nothing differs, 1 something does, 2 no answer
 int command_billing(const struct options *o);  // 0, or 2
+int command_health(const struct options *o);   // 0 serving, 1 not, 2 no answer
 
 #endif

@@ -366,6 +366,7 @@ static int run_command(struct options *o)
     static int (*const commands[OPTIONS_COMMAND_COUNT])(const struct options *o) = {
         [OPTIONS_COMMAND_REGISTER] = command_register,
         [OPTIONS_COMMAND_BILLING] = command_billing,
+        [OPTIONS_COMMAND_HEALTH] = command_health,
     };
     log_set_level(o->trace ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
     (void)signal(SIGPIPE, SIG_IGN);

@@ -51,6 +51,10 @@ const struct option_command option_commands[OPTIONS_COMMAND_COUNT] = {
          "Print what each finished job took by Slurm's measure, what was reported of it, and what "
          "the contract billed; lines in which these do not agree are marked. Works while the "
          "agent runs."},
+    [OPTIONS_COMMAND_HEALTH] =
+        {"health",
+         "Ask the agent that runs on this host whether it serves. The exit status is 0 if it does, "
+         "1 if it does not yet or no longer, 2 if nothing answers."},
 };
 
 /* ------------------------------------------------------------------------------------ access */
@@ -418,7 +422,8 @@ static void check_command(struct options_loader *l)
 static enum options_result finish(struct options_loader *l)
 {
     struct options *o = l->o;
-    bool bare = o->print_config || o->command == OPTIONS_COMMAND_BILLING;
+    bool bare = o->print_config || o->command == OPTIONS_COMMAND_BILLING ||
+                o->command == OPTIONS_COMMAND_HEALTH;
     check_command(l);
     options_settle_secrets(l, !bare && !l->running);
     if (l->running) options_keep_secrets(l);

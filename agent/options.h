@@ -61,7 +61,8 @@ enum option_slurm_backend { // the words of --slurm.backend, in their order
 enum options_command { // the word that may stand before the flags
     OPTIONS_COMMAND_RUN = 0,
     OPTIONS_COMMAND_REGISTER,
-    OPTIONS_COMMAND_BILLING, // of the options only --state-dir is checked, and no secret read
+    OPTIONS_COMMAND_BILLING, // of the options only their own are checked, and no secret is read:
+    OPTIONS_COMMAND_HEALTH,  // the same
     OPTIONS_COMMAND_COUNT,
 };
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // grpc-js as a client of the agent's gRPC server. TAP.
+import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import net from 'node:net';
-import { check, grpc, load, makeCertificates, runAll, start, test } from './common.mjs';
+import { check, grpc, load, makeCertificates, program, runAll, start, test } from './common.mjs';
 
 const { supervisor } = load('proto/supervisor.proto');
 const health = load('proto/health.proto').grpc.health.v1;
@@ -119,8 +120,16 @@ test('a compressed message is refused', async () => {
   await server.line();
 });
 
+// [exit status, first line of what is printed]
+const askHealth = (address, ...options) => new Promise((done) => {
+  execFile(program('../../deepsquare-agent'), ['health', '--config=/dev/null',
+    `--grpc.listen-address=${address}`, ...options], { env: {} },
+  (e, out, err) => done([e ? e.code : 0, `${out}${err}`.split('\n')[0]]));
+});
+
 test('Health/Check', async () => {
   check((await call(healthy, 'check', { service: '' }))[2], { status: 2 });
+  check(await askHealth(to(port)), [1, 'not serving']);
   server.say('serving');
   const w = watch(healthy, '');
   while (await w.next() !== 1);
@@ -128,6 +137,10 @@ test('Health/Check', async () => {
   for (const service of ['', 'supervisor.v1alpha1.JobAPI'])
     check((await call(healthy, 'check', { service }))[2], { status: 1 });
   check(await code(healthy, 'check', { service: 'none' }), status.NOT_FOUND);
+  for (const host of ['', '0.0.0.0', '127.0.0.1'])
+    check(await askHealth(to(port, host)), [0, 'serving'], host);
+  check((await askHealth(':0'))[0], 2);
+  check((await askHealth(to(port), '--tls'))[0], 2, 'TLS where there is none');
 });
 
 test('Health/Watch', async () => {
@@ -189,6 +202,8 @@ test('TLS', async () => {
   const h = new health.Health(to(p), creds(certs.ca));
   const w = watch(h, '');
   check(await w.next(), 2);
+  check(await askHealth(to(p, ''), '--tls'), [1, 'not serving']);
+  check((await askHealth(to(p, '')))[0], 2, 'no TLS where there is some');
   check(await tls.stop(), 0);
   check(await w.next(), { end: status.UNAVAILABLE });
   h.close();
