@@ -107,8 +107,8 @@ static const char *const migrations[] = {
     "CREATE INDEX billing_done ON billing (done_ms);",
 
     /* which jobs a reorganisation may take up again. */
-    "ALTER TABLE jobs ADD COLUMN done_at INTEGER NOT NULL DEFAULT 0;"
-    "CREATE INDEX jobs_done ON jobs (done_at) WHERE state = 'DONE';",
+    ("ALTER TABLE jobs ADD COLUMN done_at INTEGER NOT NULL DEFAULT 0;"
+     "CREATE INDEX jobs_done ON jobs (done_at) WHERE state = 'DONE';"),
 };
 
 enum { SCHEMA_VERSION = sizeof(migrations) / sizeof(migrations[0]) };
