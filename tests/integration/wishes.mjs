@@ -65,9 +65,9 @@ test('cancelled on chain, or taken away and given back, while its submission is 
     }
 });
 
-test('more than there is: refused, with Slurm\'s words; given back, it is refused again', async (grid) => {
+test('more than there is: refused, with the reason; given back, it is refused again', async (grid) => {
     const refusals = async (id, n) => (await grid.events({ name: 'JobRefusedEvent', jobId: id })).length === n;
-    const told = (id) => grid.customerApi.lines.filter((line) => line.logName === id && /not available/.test(line.text)).length;
+    const told = (id) => grid.customerApi.lines.filter((line) => line.logName === id && /the cluster is too small/.test(line.text)).length;
     const id = await grid.requestJob({ gpus: 9, memPerCpu: 10 });
     for (const n of [1, 2]) {
         await waitFor('it is not refused', () => refusals(id, n), 20000);
