@@ -81,7 +81,7 @@ static void on_logs(void *ctx, const struct chain_logs *l)
     m->count = l->count;
     if (l->count) memcpy(m->events, l->events, l->count * sizeof(m->events[0]));
     m->block_count = l->block_count < BLOCKS_MAX ? l->block_count : BLOCKS_MAX;
-    memcpy(m->blocks, l->blocks, m->block_count * sizeof(m->blocks[0]));
+    if (m->block_count) memcpy(m->blocks, l->blocks, m->block_count * sizeof(m->blocks[0]));
     engine_post(ctx, &m->mail);
 }
 
