@@ -18,32 +18,31 @@ bool engine_reorg_has(const struct engine *e, uint64_t block, const struct eth_h
     return !known || memcmp(&known->hash, hash, sizeof(*hash)) == 0;
 }
 
-static bool is_gone(const struct engine *e, const struct tx *row, uint64_t fork)
+static bool is_gone(const struct engine *e, const struct tx *row)
 {
     struct eth_hash hash;
     memcpy(hash.b, row->block_hash, sizeof(hash.b));
-    return row->block > fork || !engine_reorg_has(e, row->block, &hash);
+    return !engine_reorg_has(e, row->block, &hash);
 }
 
 struct search {
     struct engine *e;
-    uint64_t fork;
+    bool all;
     struct live_tx *first; // of those that were found; the rest follow it
 };
 
 static void find_tx(void *ctx, const struct tx *row)
 {
     struct search *s = ctx;
-    if (!is_gone(s->e, row, s->fork)) return;
+    if (!s->all && !is_gone(s->e, row)) return;
     struct live_tx *t = engine_tx_add(s->e, row);
     if (!s->first) s->first = t;
 }
 
-/* Those that were mined above `above`, in blocks that are gone: above `fork`, or of another hash.
- */
-static void unmine(struct engine *e, uint64_t above, uint64_t fork)
+/* Those that were mined above `above`: all of them, or those in blocks that have another hash. */
+static void unmine(struct engine *e, uint64_t above, bool all)
 {
-    struct search s = {.e = e, .fork = fork};
+    struct search s = {.e = e, .all = all};
     (void)store_txs_mined(e->o.store, above, find_tx, &s);
     for (struct live_tx *t = s.first; t; t = t->next) {
         log_job_warn(t->row.job[0] ? t->row.job : NULL,
@@ -59,7 +58,7 @@ static void unmine(struct engine *e, uint64_t above, uint64_t fork)
 /* A receipt may have come from a block that was gone by then. */
 void engine_reorg_check(struct engine *e, uint64_t from)
 {
-    unmine(e, from > 0 ? from - 1 : 0, UINT64_MAX);
+    unmine(e, from > 0 ? from - 1 : 0, false);
 }
 
 static void undo_top_up(void *ctx, const char *job, uint64_t minutes)
@@ -112,6 +111,6 @@ void engine_on_chain_reorg(struct engine *e, struct mail *m)
     blocks_cut(&e->blocks, fork);
     (void)store_blocks_cut(e->o.store, fork);
     (void)store_meta_put_u64(e->o.store, "cursor", fork);
-    unmine(e, fork, fork);
+    unmine(e, fork, true);
     undo_jobs(e, fork);
 }

@@ -709,6 +709,24 @@ static void test_a_cancel_that_is_un_mined(void **state)
     assert_int_equal(stored(OTHER).state, JOB_DONE);
 }
 
+/* When an older agent was done with it is not known: its claim is awaited all the same. */
+static void test_done_by_an_older_agent(void **state)
+{
+    (void)state;
+    cancelled(JOB, JOB_CLAIMED, 20);
+    struct job row = stored(JOB);
+    struct chain_event again = claim_of(JOB, 11, 1);
+    row.done_at = 0;
+    begin();
+    (void)store_job_put(engine->o.store, &row);
+    commit();
+    reorganise(9);
+    assert_null(engine_job_find(engine, JOB));
+    assert_true(stored(JOB).claim_at == JOB_CLAIM_GONE);
+    read_blocks(10, 12, 1, &again, 1);
+    assert_int_equal(job(JOB)->row.state, JOB_REPORTED);
+}
+
 /* What was done with long before is left alone. */
 static void test_done_long_before(void **state)
 {
@@ -866,6 +884,7 @@ int main(void)
         TEST(test_a_top_up_that_was_missed),
         TEST(test_blocks_and_cursor),
         TEST(test_a_cancel_that_is_un_mined),
+        TEST(test_done_by_an_older_agent),
         TEST(test_done_long_before),
         TEST(test_done_and_busy),
         TEST(test_claimed_again_when_done),
