@@ -57,6 +57,13 @@ const struct option_command option_commands[OPTIONS_COMMAND_COUNT] = {
          "1 if it does not yet or no longer, 2 if nothing answers."},
 };
 
+const struct option_entry option_entries[] = {
+#define GROUP(title)                                                 {title, 0},
+#define OPT(field, type, flag, env, def, flags, min, max, arg, help) {NULL, OPTION_##field},
+#include "agent/options.def"
+};
+const size_t option_entry_count = sizeof(option_entries) / sizeof(option_entries[0]);
+
 /* ------------------------------------------------------------------------------------ access */
 
 const struct option_type *option_type_of(const struct option *opt)

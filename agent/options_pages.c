@@ -9,17 +9,6 @@
 
 #include "agent/options_private.h"
 
-static const struct {
-    const char *title; // NULL: a row
-    int id;
-} entries[] = {
-#define GROUP(title)                                                 {title, 0},
-#define OPT(field, type, flag, env, def, flags, min, max, arg, help) {NULL, OPTION_##field},
-#include "agent/options.def"
-};
-
-enum { ENTRY_COUNT = sizeof(entries) / sizeof(entries[0]) };
-
 static bool is_command(const struct option *opt)
 {
     return opt->flags & OPTION_COMMAND;
@@ -109,14 +98,14 @@ static void put_flags(void)
 static void put_settings(void)
 {
     bool in_list = false;
-    for (int i = 0; i < ENTRY_COUNT; i++) {
-        if (!entries[i].title) {
-            if (!is_command(&option_table[entries[i].id])) put_item((enum option_id)entries[i].id);
+    for (size_t i = 0; i < option_entry_count; i++) {
+        if (!option_entries[i].title) {
+            if (!is_command(&option_table[option_entries[i].id])) put_item(option_entries[i].id);
             continue;
         }
         if (in_list) (void)puts(".El");
-        in_list = !is_command(&option_table[entries[i + 1].id]);
-        if (in_list) (void)printf(".Ss %s\n.Bl -tag -width Ds\n", entries[i].title);
+        in_list = !is_command(&option_table[option_entries[i + 1].id]);
+        if (in_list) (void)printf(".Ss %s\n.Bl -tag -width Ds\n", option_entries[i].title);
     }
     if (in_list) (void)puts(".El");
 }

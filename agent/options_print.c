@@ -11,23 +11,12 @@ enum {
     VALUE_BYTES_MAX = 64 * 1024, // 64 labels of 255 bytes, 8 endpoints: a quarter of it
 };
 
-/* The table's rows and the titles between them, in order. */
-static const struct {
-    const char *title; // NULL: a row
-    int id;
-} entries[] = {
-#define GROUP(title)                                                 {title, 0},
-#define OPT(field, type, flag, env, def, flags, min, max, arg, help) {NULL, OPTION_##field},
-#include "agent/options.def"
-};
-
 /* A title of settings, not of commands. */
-static bool is_settings_title(int i)
+static bool is_settings_title(size_t i)
 {
-    return entries[i].title && !(option_table[entries[i + 1].id].flags & OPTION_COMMAND);
+    return option_entries[i].title &&
+           !(option_table[option_entries[i + 1].id].flags & OPTION_COMMAND);
 }
-
-enum { ENTRY_COUNT = sizeof(entries) / sizeof(entries[0]) };
 
 /* The words of `text` in lines that begin with `indent`. */
 static void put_wrapped(FILE *out, const char *indent, const char *text)
@@ -118,11 +107,11 @@ void options_print_help(FILE *out)
         (void)fprintf(out, "  %s\n", option_commands[i].word);
         put_wrapped(out, "        ", option_commands[i].help);
     }
-    for (int i = 0; i < ENTRY_COUNT; i++)
-        if (entries[i].title)
-            (void)fprintf(out, "\n%s:\n", entries[i].title);
+    for (size_t i = 0; i < option_entry_count; i++)
+        if (option_entries[i].title)
+            (void)fprintf(out, "\n%s:\n", option_entries[i].title);
         else
-            help_option(out, (enum option_id)entries[i].id);
+            help_option(out, option_entries[i].id);
 }
 
 /* ------------------------------------------------------------------------------ configuration */
@@ -193,11 +182,11 @@ void options_print_config(struct options_loader *l)
 {
     (void)fprintf(
         l->out, "# Configuration of %s %s, without its secrets.\n", AGENT_NAME, AGENT_VERSION);
-    for (int i = 0; i < ENTRY_COUNT; i++) {
+    for (size_t i = 0; i < option_entry_count; i++) {
         if (is_settings_title(i))
-            (void)fprintf(l->out, "\n# %s\n", entries[i].title);
-        else if (!entries[i].title)
-            print_setting(l, (enum option_id)entries[i].id);
+            (void)fprintf(l->out, "\n# %s\n", option_entries[i].title);
+        else if (!option_entries[i].title)
+            print_setting(l, option_entries[i].id);
     }
 }
 
@@ -225,10 +214,10 @@ void options_print_sample(FILE *out)
         "says\n"
         "# what takes a restart.\n",
         out);
-    for (int i = 0; i < ENTRY_COUNT; i++) {
+    for (size_t i = 0; i < option_entry_count; i++) {
         if (is_settings_title(i))
-            (void)fprintf(out, "\n## %s\n", entries[i].title);
-        else if (!entries[i].title)
-            sample_option(out, (enum option_id)entries[i].id);
+            (void)fprintf(out, "\n## %s\n", option_entries[i].title);
+        else if (!option_entries[i].title)
+            sample_option(out, option_entries[i].id);
     }
 }

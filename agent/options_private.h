@@ -69,6 +69,12 @@ struct option_alias {
     const char *flag, *env; // env may be NULL
 };
 
+/* The table's rows and the titles between them, in order. */
+struct option_entry {
+    const char *title; // NULL: a row
+    enum option_id id;
+};
+
 /* What a type does. `member` points into struct options. */
 struct option_type {
     /*
@@ -89,6 +95,8 @@ struct option_type {
 extern const struct option option_table[OPTION_COUNT];
 extern const struct option_alias option_aliases[];
 extern const size_t option_alias_count;
+extern const struct option_entry option_entries[];
+extern const size_t option_entry_count;
 extern const struct option_type option_types[OPTION_TYPE_COUNT];
 
 /* The words of the commands, and what each does; none for OPTIONS_COMMAND_RUN. */

@@ -66,6 +66,17 @@ test('a bad file is refused whole, by the place in it, and the agent goes on', a
     assert.doesNotMatch(await reload(grid), /max-jobs|differs/); // what was put back counts as it was
 }, { agent: false });
 
+test('a fee that is capped too low is a line of the file, not a restart', async (grid) => {
+    configure(grid, 'eth.max-fee-per-gas = 1');
+    await reload(grid);
+    const from = grid.agent.logSize();
+    const id = await grid.requestJob();
+    await grid.agent.waitLog(/more than --eth\.max-fee-per-gas allows/, 15000, from);
+    configure(grid);
+    assert.match(await reload(grid), /eth\.max-fee-per-gas is \\"1000gwei\\" now, it was \\"1\\"/);
+    await grid.waitStatus(id, 'FINISHED', 20000);
+}, { agent: false });
+
 /** The serial number of the certificate that a new connection to the agent's gRPC server sees. */
 const serial = (grid) =>
     new Promise((done, fail) => {
