@@ -36,7 +36,11 @@ const KIND = {
         version: `${RPM} -q --queryformat '%{VERSION}-%{RELEASE}' deepsquare-agent`,
         remove: `${RPM} -e`,
         pluginDir: 'PluginDir=/usr/lib64/slurm:/usr/lib/x86_64-linux-gnu/slurm-wlm\n', // not Debian's
-        leaves: ['/var/lib/deepsquare-agent', '/var/lib/deepsquare-agent/agent.db'],
+        leaves: [
+            ...['', '/agent.db', '/lock'].map((name) => `/var/lib/deepsquare-agent${name}`),
+            '/usr/share/licenses', // other packages' there
+            '/usr/share/zsh/site-functions',
+        ],
     },
 }[kind];
 
@@ -200,17 +204,23 @@ test('a job is run to FINISHED, and of its end the plugin told', async (grid, ma
     assert.match(await journal(machine, since), /-> ENDED: COMPLETED, .* says the plugin/);
 });
 
-test('a bad configuration: it does not start, and says why', async (grid, machine) => {
+test('a reload takes a change over; with a bad configuration neither it nor a start succeeds', async (grid, machine) => {
     const good = machine.read(CONF);
-    const bad = `${good}metascheduler.smart-contract = nonsense\n`;
     const pid = await mainPid(machine);
     const since = await now(machine);
-    machine.write(CONF, bad, 0o640);
-    assert.equal((await machine.run(['systemctl', 'restart', 'agent'])).code, 1);
+    machine.write(CONF, `${good}claim.max-jobs = 7\n`);
+    await machine.sh('systemctl reload agent');
+    await says(machine, since, /claim\.max-jobs is \\"7\\" now/);
+    machine.write(CONF, `${good}metascheduler.smart-contract = nonsense\n`);
+    assert.equal((await machine.run(['systemctl', 'reload', 'agent'])).code, 1);
     await says(machine, since, /metascheduler\.smart-contract/);
+    assert.equal(await mainPid(machine), pid, 'a bad file has ended it');
+    const stopped = await now(machine);
+    assert.equal((await machine.run(['systemctl', 'restart', 'agent'])).code, 1);
+    await says(machine, stopped, /metascheduler\.smart-contract/);
     assert.notEqual(await stateOf(machine, 'active'), 'active');
-    machine.write(CONF, good, 0o640);
-    await machine.sh('systemctl start agent');
+    machine.write(CONF, good);
+    await machine.sh('systemctl restart agent');
     assert.notEqual(await mainPid(machine), pid);
 }, 'deb');
 
