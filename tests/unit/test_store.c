@@ -507,6 +507,7 @@ static void test_reorganisation(void **state)
 static void test_outbox_of_schema_5(void **state)
 {
     struct tx next = sample_tx("claim/9/0", NULL);
+    if (sqlite3_libversion_number() < 3035000) skip(); // no DROP COLUMN; the store needs none
     store_close(must_open());
     run_sql("DROP TABLE outbox; DROP TABLE attempts; ALTER TABLE jobs DROP COLUMN claim_at;"
             "DROP TABLE billing; DROP INDEX jobs_done; ALTER TABLE jobs DROP COLUMN done_at;"
