@@ -2,7 +2,7 @@
 // The configuration is read again while the agent works, and what systemd is told meanwhile.
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:tls';
-import { AGENT_ARGS, Notified, assert, checkOnce, runTests, sleep, test, waitFor } from './lib.mjs';
+import { Notified, assert, checkOnce, runTests, sleep, startAgent, test, waitFor } from './lib.mjs';
 import { runOk } from '../devnet/process.mjs';
 
 const configure = (grid, ...lines) => writeFileSync(grid.path('agent', 'agent.conf'), ['register.auto = false', ...lines, ''].join('\n'));
@@ -15,9 +15,9 @@ async function reload(grid, words = /the configuration was read again/) {
     return grid.agent.log(from);
 }
 
-async function start(grid, { args = [], env } = {}) {
+async function start(grid, env) {
     await grid.agent.stop();
-    await grid.startAgent({ args: [...AGENT_ARGS, `--config=${grid.path('agent', 'agent.conf')}`, ...args], env });
+    await startAgent(grid, [`--config=${grid.path('agent', 'agent.conf')}`], { env });
 }
 
 let notified;
@@ -25,7 +25,7 @@ let notified;
 test('systemd is told that it is ready, and then that its loop goes round', async (grid) => {
     notified = new Notified(grid);
     configure(grid, 'claim.max-jobs = 1');
-    await start(grid, { env: { NOTIFY_SOCKET: notified.path, WATCHDOG_USEC: '600000' } });
+    await start(grid, { NOTIFY_SOCKET: notified.path, WATCHDOG_USEC: '600000' });
     const count = (line) => notified.lines().filter((l) => l === line).length;
     await waitFor('not ready', () => count('READY=1') === 1, 10000);
     const before = count('WATCHDOG=1');
