@@ -119,7 +119,7 @@ bool engine_job_event_apply(struct engine *e,
     if (event == EV_CANCELLED && to == JOB_STOPPING)
         j->retry_at_ms = clock_mono_ms() + STOP_AGAIN_MS; // its end is awaited now
     // It may have been claimed again meanwhile, which CANCELLING cannot bear.
-    if (from == JOB_CANCELLING && to == JOB_DONE) j->probe_at_ms = clock_mono_ms();
+    if (from == JOB_CANCELLING && to == JOB_DONE) engine_survey_want(j, clock_mono_ms());
     if (to == JOB_DONE) {
         (void)store_script_drop(e->o.store, j->row.id);
         (void)store_early_drop(e->o.store, j->row.id);

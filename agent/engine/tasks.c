@@ -527,7 +527,8 @@ void engine_on_job_task(struct engine *e, struct mail *m)
     if (j->row.state == JOB_REFUSED) engine_tell_customer(e, &j->row);
     if (t->event == EV_SUBMIT_UNKNOWN) engine_job_retry(e, j, 0, "submit", detail);
     if (t->event == EV_SUBMITTED) {
-        if (j->inherited) j->probe_at_ms = clock_mono_ms(); // its customer may have cancelled it
+        // Its customer may have cancelled it.
+        if (j->inherited) engine_survey_want(j, clock_mono_ms());
         (void)store_script_drop(e->o.store, j->row.id);
         engine_slurm_watch(e);
         engine_news_replay(e, j);
