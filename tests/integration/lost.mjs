@@ -19,7 +19,7 @@ const stateOf = async (grid, jobId) => (await grid.slurmJobs()).find((job) => jo
 async function claimAndStart(grid) {
     grid.customerApi.hang(1);
     const id = await grid.requestJob(long);
-    await grid.agent.waitLog(new RegExp(`-> CLAIMED\\b.*${id}`), 10000);
+    await waitFor('its script is not asked for', () => grid.customerApi.hanging.length, 10000); // so its claim is stored
     await killAgent(grid);
     grid.customerApi.release();
     await grid.chain.send('provider', 'MetaScheduler', 'providerSetJobStatus', [id, 3, 0n, '', 0n]);
