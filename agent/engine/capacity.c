@@ -9,9 +9,10 @@
  * Another job may have moved to the head of the queue by the time the claim is mined; it is then
  * claimed without having been looked at. Nothing worse comes of it than that it waits in Slurm.
  *
- * A job that would not fit into the empty partition is claimed, too: it would hold up the queue for
- * ever. It is given back before it is submitted, with or without this option, since in Slurm it
- * might wait for ever. Nodes are asked for unless those that were last seen hold it.
+ * A job that would not fit into the empty partition, or has more time than that gives any, is
+ * claimed, too: it would hold up the queue for ever. It is given back before it is submitted, with
+ * or without this option, since in Slurm it might wait for ever. The partition is asked for unless
+ * it would take the job as it was last seen.
  */
 #include <inttypes.h>
 #include <stddef.h>
@@ -28,8 +29,7 @@ struct capacity_task {
     struct mail mail;
     struct engine *e;
     bool ask_slurm;
-    struct slurm_node *nodes;
-    size_t count;
+    struct slurm_partition partition;
     struct chain_job next;
     struct error error;
     int rc;
@@ -42,7 +42,7 @@ static struct capacity_task *of_mail(struct mail *m)
 
 static void free_task(struct capacity_task *t)
 {
-    free(t->nodes);
+    free(t->partition.nodes);
     free(t);
 }
 
@@ -62,12 +62,11 @@ static void run(struct task *task)
     struct engine_options *o = &t->e->o;
     t->rc = chain_next_claim(t->e->chain, &t->next, &t->error);
     if (t->rc == 0 && t->ask_slurm)
-        t->rc = o->slurm->ops->nodes(o->slurm,
-                                     o->partition,
-                                     clock_mono_ms() + o->slurm_timeout_ms,
-                                     &t->nodes,
-                                     &t->count,
-                                     &t->error);
+        t->rc = o->slurm->ops->partition(o->slurm,
+                                         o->partition,
+                                         clock_mono_ms() + o->slurm_timeout_ms,
+                                         &t->partition,
+                                         &t->error);
     engine_post(t->e, &t->mail);
 }
 
@@ -87,7 +86,7 @@ static void look(struct engine *e)
     t->task = (struct task){.run = run, .drop = drop};
     t->mail = (struct mail){.kind = MAIL_CAPACITY_TASK, .free = free_mail};
     t->e = e;
-    t->ask_slurm = !c->nodes || clock_mono_ms() - c->nodes_at_ms >= e->o.query_interval_ms;
+    t->ask_slurm = !c->partition.nodes || clock_mono_ms() - c->at_ms >= e->o.query_interval_ms;
     if (t->ask_slurm) mark_running(e);
     c->looking = true;
     (void)engine_work(e, &t->task);
@@ -134,7 +133,7 @@ static void judge(struct engine *e, const struct chain_claim *job)
                             .cpus_per_task = job->cpus_per_task,
                             .mem_per_cpu_mb = job->mem_per_cpu_mb,
                             .gpus = job->gpus};
-    if (room_for(c->nodes, c->count, &p, &size) != ROOM_LATER) {
+    if (room_for(c->partition.nodes, c->partition.count, &p, &size) != ROOM_LATER) {
         c->granted = true;
         engine_outbox_claim(e);
         c->granted = false; // for that job, or for none
@@ -150,25 +149,40 @@ static void judge(struct engine *e, const struct chain_claim *job)
                  job->gpus);
 }
 
-bool engine_capacity_holds(const struct slurm_node *nodes, size_t count, const struct job *row)
+int engine_capacity_check(const struct slurm_partition *p, const struct job *row, struct error *err)
 {
     static const struct room_promised nothing;
     struct room_job size = size_of(row);
-    return room_for(nodes, count, &nothing, &size) != ROOM_NEVER;
+    if (room_for(p->nodes, p->count, &nothing, &size) == ROOM_NEVER)
+        return error_set(err,
+                         ERR_REFUSED,
+                         "the cluster is too small for %" PRIu64 " tasks of %" PRIu64
+                         " CPUs and %" PRIu64 " MB per CPU, %" PRIu64 " GPUs",
+                         row->ntasks,
+                         row->cpus_per_task,
+                         row->mem_per_cpu_mb,
+                         row->gpus);
+    if (row->limit_min > p->max_time_min)
+        return error_set(err,
+                         ERR_REFUSED,
+                         "the partition's MaxTime is %" PRIu64 " minutes, paid are %" PRIu64,
+                         p->max_time_min,
+                         row->limit_min);
+    return 0;
 }
 
 bool engine_capacity_fits(const struct engine *e, const struct job *row)
 {
     const struct live_layout *l = &e->layout;
-    if (!l->nodes || clock_mono_ms() - l->at_ms > LAYOUT_MS) return false;
-    return engine_capacity_holds(l->nodes, l->count, row);
+    if (!l->partition.nodes || clock_mono_ms() - l->at_ms > LAYOUT_MS) return false;
+    return engine_capacity_check(&l->partition, row, NULL) == 0;
 }
 
-void engine_capacity_learn(struct engine *e, struct slurm_node **nodes, size_t count)
+void engine_capacity_learn(struct engine *e, struct slurm_partition *p)
 {
-    free(e->layout.nodes);
-    e->layout = (struct live_layout){.nodes = *nodes, .count = count, .at_ms = clock_mono_ms()};
-    *nodes = NULL;
+    free(e->layout.partition.nodes);
+    e->layout = (struct live_layout){.partition = *p, .at_ms = clock_mono_ms()};
+    p->nodes = NULL;
 }
 
 void engine_on_capacity_task(struct engine *e, struct mail *m)
@@ -182,11 +196,10 @@ void engine_on_capacity_task(struct engine *e, struct mail *m)
         return;
     }
     if (t->ask_slurm) {
-        free(c->nodes);
-        c->nodes = t->nodes;
-        c->count = t->count;
-        c->nodes_at_ms = clock_mono_ms();
-        t->nodes = NULL;
+        free(c->partition.nodes);
+        c->partition = t->partition;
+        c->at_ms = clock_mono_ms();
+        t->partition.nodes = NULL;
     }
     judge(e, &t->next.definition);
 }

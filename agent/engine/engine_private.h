@@ -90,19 +90,17 @@ struct survey {
 
 /* Slurm's nodes, as last asked for with --claim.only-if-free. */
 struct live_capacity {
-    struct slurm_node *nodes;
-    size_t count;
-    long long nodes_at_ms;
+    struct slurm_partition partition; // no nodes: not asked for yet
+    long long at_ms;
     bool looking;      // a worker is at it
     bool granted;      // one claim may be sent
     long long next_ms; // not before, after one that did not fit
     struct log_limit limit;
 };
 
-/* Slurm's nodes as they were when a job was looked at: what the partition can ever hold. */
+/* The partition as it was when a job was looked at: what it can ever hold. */
 struct live_layout {
-    struct slurm_node *nodes;
-    size_t count;
+    struct slurm_partition partition; // no nodes: not asked for yet
     long long at_ms;
 };
 
@@ -290,10 +288,15 @@ const char *engine_register_status(const struct engine *e); // "; ..." or ""
 
 /* capacity.c: how many claims may be sent now; looks for room if it does not know. */
 uint64_t engine_capacity_grant(struct engine *e);
-/* Do the nodes hold the job, if nothing else runs there? For any thread. */
-bool engine_capacity_holds(const struct slurm_node *nodes, size_t count, const struct job *row);
+/*
+ * 0 if the partition can run the job when nothing else runs there, else ERR_REFUSED and the reason
+ * for the customer. For any thread.
+ */
+int engine_capacity_check(const struct slurm_partition *p,
+                          const struct job *row,
+                          struct error *err);
 bool engine_capacity_fits(const struct engine *e, const struct job *row); // by what was learnt
-void engine_capacity_learn(struct engine *e, struct slurm_node **nodes, size_t count); // takes them
+void engine_capacity_learn(struct engine *e, struct slurm_partition *p);  // takes the nodes
 void engine_on_capacity_task(struct engine *e, struct mail *m);
 
 /* from_chain.c */

@@ -90,13 +90,11 @@ int engine_register_wanted(struct slurm_backend *slurm,
                            struct error *err)
 {
     bool all_given = r->rules.nodes && r->rules.gpus; // CPUs and memory are, then
-    struct slurm_node *nodes = NULL;
-    size_t count = 0;
-    int rc = 0;
-    if (!all_given) rc = slurm->ops->nodes(slurm, partition, deadline_ms, &nodes, &count, err);
+    struct slurm_partition p = {0};
+    int rc = all_given ? 0 : slurm->ops->partition(slurm, partition, deadline_ms, &p, err);
     if (rc == 0) rc = provider_copy_terms(wanted, r->terms);
-    if (rc == 0) rc = registration_hardware(nodes, count, &r->rules, wanted, err);
-    free(nodes);
+    if (rc == 0) rc = registration_hardware(p.nodes, p.count, &r->rules, wanted, err);
+    free(p.nodes);
     return rc;
 }
 

@@ -24,17 +24,16 @@ struct job_task {
     struct mail mail;
     struct engine *e;
     enum job_intent intent;
-    struct job job;           // as it was when the task began; the result's fields are written here
-    struct buf script;        // in for SUBMIT, out for FETCH
-    bool adopted;             // it was in Slurm already
-    bool inherited;           // LOOK: an earlier life of ours may have submitted this claim
-    bool never_sent;          // SUBMIT: no submission of this claim can be in Slurm
-    bool may_submit;          // SUBMIT: false while only a look-up is allowed
-    bool fits;                // LOOK: into the partition, as far as is known
-    struct slurm_node *nodes; // LOOK: of the partition, if they were asked for
-    size_t node_count;
-    uint64_t end_block;     // CONFIRM: in which our report of the end is; 0: none is
-    struct chain_bill bill; // CONFIRM, CANCEL
+    struct job job;    // as it was when the task began; the result's fields are written here
+    struct buf script; // in for SUBMIT, out for FETCH
+    bool adopted;      // it was in Slurm already
+    bool inherited;    // LOOK: an earlier life of ours may have submitted this claim
+    bool never_sent;   // SUBMIT: no submission of this claim can be in Slurm
+    bool may_submit;   // SUBMIT: false while only a look-up is allowed
+    bool fits;         // LOOK: into the partition, as far as is known
+    struct slurm_partition partition; // LOOK: if it was asked for
+    uint64_t end_block;               // CONFIRM: in which our report of the end is; 0: none is
+    struct chain_bill bill;           // CONFIRM, CANCEL
     enum job_event event;
     bool slurm_asked; // Slurm was asked, and error.code says how it went
     struct error error;
@@ -48,7 +47,7 @@ static struct job_task *of_mail(struct mail *m)
 static void free_task(struct job_task *t)
 {
     buf_free(&t->script);
-    free(t->nodes);
+    free(t->partition.nodes);
     free(t);
 }
 
@@ -154,32 +153,19 @@ static void look_for_ours(struct job_task *t)
 }
 
 /*
- * Slurm takes a job that is larger than the partition (unless EnforcePartLimits is set), and never
- * starts it. Only what the nodes are configured with counts, be they down or drained; and if they
- * cannot be asked for, Slurm has its word.
+ * Slurm takes a job that is larger than the partition, or has more time than that gives (unless
+ * EnforcePartLimits is set), and never starts it. Only what the nodes are configured with counts,
+ * be they down or drained; and if the partition cannot be asked for, Slurm has its word.
  */
 static void check_size(struct job_task *t)
 {
     const struct engine_options *o = &t->e->o;
-    const struct job *row = &t->job;
     struct error unused;
     if (t->event != EV_DISPATCH || t->fits) return;
-    int rc = o->slurm->ops->nodes(o->slurm,
-                                  o->partition,
-                                  clock_mono_ms() + o->slurm_timeout_ms,
-                                  &t->nodes,
-                                  &t->node_count,
-                                  &unused);
-    if (rc < 0 || engine_capacity_holds(t->nodes, t->node_count, row)) return;
-    (void)error_set(&t->error,
-                    ERR_REFUSED,
-                    "the cluster is too small for %" PRIu64 " tasks of %" PRIu64
-                    " CPUs and %" PRIu64 " MB per CPU, %" PRIu64 " GPUs",
-                    row->ntasks,
-                    row->cpus_per_task,
-                    row->mem_per_cpu_mb,
-                    row->gpus);
-    t->event = EV_SUBMIT_REFUSED;
+    int rc = o->slurm->ops->partition(
+        o->slurm, o->partition, clock_mono_ms() + o->slurm_timeout_ms, &t->partition, &unused);
+    if (rc == 0 && engine_capacity_check(&t->partition, &t->job, &t->error) < 0)
+        t->event = EV_SUBMIT_REFUSED;
 }
 
 /*
@@ -502,7 +488,7 @@ void engine_on_job_task(struct engine *e, struct mail *m)
     bool reached = t->error.code >= 0 || err_class_of(t->error.code) == ERR_CLASS_PERMANENT;
     if (t->slurm_asked && t->error.code != ERR_BUSY)
         engine_slurm_seen(e, reached || t->event == EV_SUBMITTED, t->error.text);
-    if (t->nodes) engine_capacity_learn(e, &t->nodes, t->node_count);
+    if (t->partition.nodes) engine_capacity_learn(e, &t->partition);
     if (!j) return; // only DONE jobs are forgotten, and not while they are busy
     j->busy = false;
     j->touched = true;

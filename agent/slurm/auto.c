@@ -305,28 +305,26 @@ static int op_set_time_limit(struct slurm_backend *b,
     return call(of(b), do_set_time_limit, &args, true, deadline_ms, err);
 }
 
-struct nodes_args {
-    const char *partition;
-    struct slurm_node **nodes;
-    size_t *count;
+struct partition_args {
+    const char *name;
+    struct slurm_partition *partition;
 };
 
 static int
-do_nodes(struct slurm_backend *b, const void *args, long long deadline, struct error *err)
+do_partition(struct slurm_backend *b, const void *args, long long deadline, struct error *err)
 {
-    const struct nodes_args *a = args;
-    return b->ops->nodes(b, a->partition, deadline, a->nodes, a->count, err);
+    const struct partition_args *a = args;
+    return b->ops->partition(b, a->name, deadline, a->partition, err);
 }
 
-static int op_nodes(struct slurm_backend *b,
-                    const char *partition,
-                    long long deadline_ms,
-                    struct slurm_node **nodes,
-                    size_t *count,
-                    struct error *err)
+static int op_partition(struct slurm_backend *b,
+                        const char *name,
+                        long long deadline_ms,
+                        struct slurm_partition *partition,
+                        struct error *err)
 {
-    struct nodes_args args = {partition, nodes, count};
-    return call(of(b), do_nodes, &args, true, deadline_ms, err);
+    struct partition_args args = {name, partition};
+    return call(of(b), do_partition, &args, true, deadline_ms, err);
 }
 
 /* --- */
@@ -359,7 +357,7 @@ static const struct slurm_backend_ops ops = {
     .list = op_list,
     .cancel = op_cancel,
     .set_time_limit = op_set_time_limit,
-    .nodes = op_nodes,
+    .partition = op_partition,
     .destroy = op_destroy,
 };
 

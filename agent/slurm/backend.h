@@ -74,6 +74,14 @@ struct slurm_node {
     uint32_t flags;
 };
 
+#define SLURM_UNLIMITED UINT64_MAX
+
+struct slurm_partition {
+    struct slurm_node *nodes; // of all, whatever their state
+    size_t count;
+    uint64_t max_time_min; // of a job, or SLURM_UNLIMITED
+};
+
 struct slurm_backend;
 
 struct slurm_backend_ops {
@@ -142,15 +150,14 @@ struct slurm_backend_ops {
                           long long deadline_ms,
                           struct error *err);
     /*
-     * All nodes of the partition, whatever their state, as an array that the caller frees.
-     * ERR_NOTFOUND if there is no such partition, or no node in it.
+     * The partition of that name; the caller frees its nodes. ERR_NOTFOUND if there is none, or no
+     * node in it.
      */
-    int (*nodes)(struct slurm_backend *b,
-                 const char *partition,
-                 long long deadline_ms,
-                 struct slurm_node **nodes,
-                 size_t *count,
-                 struct error *err);
+    int (*partition)(struct slurm_backend *b,
+                     const char *name,
+                     long long deadline_ms,
+                     struct slurm_partition *partition,
+                     struct error *err);
     void (*destroy)(struct slurm_backend *b);
 };
 

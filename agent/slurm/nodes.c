@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "agent/slurm/columns.h"
 #include "agent/slurm/gres.h"
 #include "agent/util/parse.h"
 
@@ -180,4 +181,42 @@ int nodes_parse(const char *text,
     *nodes = found;
     *count = n;
     return 0;
+}
+
+/* --- scontrol -o show partition: "PartitionName=main ... MaxTime=1-00:00:00 MinNodes=0 ..." --- */
+
+static int read_max_time(const char *line, size_t len, uint64_t *minutes, struct error *err)
+{
+    char text[COLUMNS_FIELD_MAX + 1];
+    const char *value;
+    size_t n;
+    if (!value_of(line, len, "MaxTime", &value, &n))
+        return error_set(err, ERR_PROTO, "MaxTime is missing");
+    (void)snprintf(text, sizeof(text), "%.*s", n < sizeof(text) ? (int)n : 0, value);
+    if (strcmp(text, "UNLIMITED") == 0) {
+        *minutes = SLURM_UNLIMITED;
+        return 0;
+    }
+    if (*text >= '0' && *text <= '9' && columns_limit(text, minutes) == 0) return 0;
+    return error_set(err, ERR_PROTO, "MaxTime is \"%.*s\"", n < 60 ? (int)n : 60, value);
+}
+
+int nodes_parse_max_time(const char *text,
+                         const char *partition,
+                         uint64_t *minutes,
+                         struct error *err)
+{
+    static const char key[] = "PartitionName=";
+    size_t len, n;
+    int rc = error_set(err, ERR_PROTO, "not shown");
+    for (const char *line = text, *name; *line; line += len + (line[len] == '\n')) {
+        len = strcspn(line, "\n");
+        if (strncmp(line, key, sizeof(key) - 1) != 0) continue; // noise of a shell
+        if (!value_of(line, len, "PartitionName", &name, &n)) continue;
+        if (n != strlen(partition) || memcmp(name, partition, n) != 0) continue;
+        rc = read_max_time(line, len, minutes, err);
+        break;
+    }
+    if (rc < 0) (void)error_prefix(err, "scontrol: partition %s", partition);
+    return rc;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Nodes as scontrol and slurmrestd show them. Pure. */
+/* A partition and its nodes as scontrol and slurmrestd show them. Pure. */
 #ifndef SLURM_NODES_H
 #define SLURM_NODES_H
 
@@ -24,6 +24,12 @@ int nodes_parse(const char *text,
                 struct slurm_node **nodes,
                 size_t *count,
                 struct error *err);
+
+/* MaxTime of that partition in `scontrol -o show partition`. ERR_PROTO if it has none. */
+int nodes_parse_max_time(const char *text,
+                         const char *partition,
+                         uint64_t *minutes,
+                         struct error *err);
 
 /* Append one to a growing array; 0 or ERR_NOMEM. */
 int nodes_add(struct slurm_node **nodes, size_t *count, const struct slurm_node *node);

@@ -17,17 +17,17 @@ static const char all_asked[] =
 static const char comma[] = "%2C", again[] = "&step=";
 
 static const struct rest_version versions[] = {
-    // number, gpus_key, no_requeue_key, launcher_env, update_env, state_list, exit_object,
-    // db_exit_code, db_query, db_next_id
-    {45, false, false, true,  false, true,  true,  true,  all_asked, again}, // Slurm 26.05
-    {44, false, false, true,  false, true,  true,  true,  all_asked, again}, // 25.11 and 26.05
-    {43, false, false, true,  false, true,  true,  true,  all_asked, again}, // 25.05 to 26.05
-    {42, false, false, true,  false, true,  true,  true,  all_asked, again}, // 24.11 to 26.05
-    {41, false, false, true,  false, true,  true,  true,  all_asked, again}, // 24.05 to 25.11
-    {40, false, false, true,  false, true,  true,  true,  all_asked, again}, // 23.11 to 25.05
-    {39, false, false, false, true,  false, false, false, all_told,  comma}, // 23.02 to 24.05
-    {38, true,  true,  false, false, false, false, false, all_told,  comma}, // 22.05 to 23.11
-    {37, true,  true,  false, false, false, false, false, all_told,  comma}, // 21.08 to 23.02
+    // number, gpus_key, no_requeue_key, launcher_env, update_env, state_list, maximums,
+    // exit_object, db_exit_code, db_query, db_next_id
+    {45, false, false, true,  false, true,  true,  true,  true,  all_asked, again}, // Slurm 26.05
+    {44, false, false, true,  false, true,  true,  true,  true,  all_asked, again}, // 25.11 and 26.05
+    {43, false, false, true,  false, true,  true,  true,  true,  all_asked, again}, // 25.05 to 26.05
+    {42, false, false, true,  false, true,  true,  true,  true,  all_asked, again}, // 24.11 to 26.05
+    {41, false, false, true,  false, true,  true,  true,  true,  all_asked, again}, // 24.05 to 25.11
+    {40, false, false, true,  false, true,  true,  true,  true,  all_asked, again}, // 23.11 to 25.05
+    {39, false, false, false, true,  false, true,  false, false, all_told,  comma}, // 23.02 to 24.05
+    {38, true,  true,  false, false, false, false, false, false, all_told,  comma}, // 22.05 to 23.11
+    {37, true,  true,  false, false, false, false, false, false, all_told,  comma}, // 21.08 to 23.02
 };
 // clang-format on
 

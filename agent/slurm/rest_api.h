@@ -18,13 +18,14 @@
 struct rest_version {
     unsigned int number; // 38: v0.0.38
     /* Up to v0.0.38 unknown keys are refused, later ones ignore them: never send the other's. */
-    bool gpus_key;          // "gpus":"2", else "tres_per_job":"gres:gpu:2"
-    bool no_requeue_key;    // "no_requeue":true, else "requeue":false
-    bool launcher_env;      // srun takes --external-launcher, which mpirun must be told to give it
-    bool update_env;        // an update must have an environment too, which slurmctld ignores
-    bool state_list;        // job_state is a list, else one name, where a flag hides the state
-    bool exit_object;       // exit_code is {return_code,signal}, else a number as of wait(2)
-    bool db_exit_code;      // accounting tells exit codes, else signals only
+    bool gpus_key;       // "gpus":"2", else "tres_per_job":"gres:gpu:2"
+    bool no_requeue_key; // "no_requeue":true, else "requeue":false
+    bool launcher_env;   // srun takes --external-launcher, which mpirun must be told to give it
+    bool update_env;     // an update must have an environment too, which slurmctld ignores
+    bool state_list;     // job_state is a list, else one name, where a flag hides the state
+    bool maximums;       // a partition has "maximums":{"time":}, else "max_time_limit", -1 for none
+    bool exit_object;    // exit_code is {return_code,signal}, else a number as of wait(2)
+    bool db_exit_code;   // accounting tells exit codes, else signals only
     const char *db_query;   // of accounting: all of a job's records, with its own times, no steps
     const char *db_next_id; // between two ids of step=
 };
@@ -117,6 +118,14 @@ int rest_decode_node(struct rest_slice object,
                      struct slurm_node *node,
                      bool *in_partition,
                      struct error *err);
+
+/* MaxTime of one partition object; *is_it says whether that has this name. */
+int rest_decode_max_time(const struct rest_version *v,
+                         struct rest_slice object,
+                         const char *name,
+                         uint64_t *minutes,
+                         bool *is_it,
+                         struct error *err);
 
 /* The array `name` of the answer's outermost object. ERR_PROTO if it has none. */
 int rest_decode_list(const struct rest_answer *answer,

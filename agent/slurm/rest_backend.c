@@ -18,6 +18,7 @@
 enum {
     ANSWER_MAX = 256 << 10,    // that is no list
     NODES_MAX = 64 << 20,      // 3 KB a node
+    PARTITION_MAX = 1 << 20,   // lists of nodes, groups, accounts
     SCRIPT_MAX = 64 << 20,     // our own memory; Slurm's limit is far below
     BODY_MAX = 6 * SCRIPT_MAX, // a control character takes six bytes in JSON
     PATH_SIZE = 40,
@@ -194,14 +195,14 @@ static int op_submit(struct slurm_backend *base,
     return rc;
 }
 
-/* --- nodes --- */
+/* --- the partition --- */
 
-static int op_nodes(struct slurm_backend *base,
-                    const char *partition,
-                    long long deadline_ms,
-                    struct slurm_node **nodes,
-                    size_t *count,
-                    struct error *err)
+static int get_nodes(struct rest_backend *b,
+                     const char *partition,
+                     long long deadline_ms,
+                     struct slurm_node **nodes,
+                     size_t *count,
+                     struct error *err)
 {
     struct rest_request request = {.path = "/nodes"};
     struct rest_reply reply;
@@ -210,7 +211,7 @@ static int op_nodes(struct slurm_backend *base,
     struct slurm_node node, *found = NULL;
     size_t n = 0;
     bool inside = false;
-    int rc = rest_ask(rest_backend_of(base), &request, NODES_MAX, deadline_ms, &reply, err);
+    int rc = rest_ask(b, &request, NODES_MAX, deadline_ms, &reply, err);
     if (rc == 0) rc = rest_decode_list(&reply.answer, "nodes", &list, err);
     while (rc >= 0 && (rc = rest_scan_next(&list, NULL, &one, err)) > 0) {
         rc = rest_decode_node(one, partition, &node, &inside, err);
@@ -228,6 +229,47 @@ static int op_nodes(struct slurm_backend *base,
     *nodes = found;
     *count = n;
     return 0;
+}
+
+/* By its name, which options.def has kept harmless: the list of all lacks the hidden ones. */
+static int get_max_time(struct rest_backend *b,
+                        const char *partition,
+                        long long deadline_ms,
+                        uint64_t *minutes,
+                        struct error *err)
+{
+    char path[256];
+    struct rest_request request = {.path = path};
+    struct rest_reply reply;
+    struct rest_scan list;
+    struct rest_slice one;
+    bool found = false;
+    (void)snprintf(path, sizeof(path), "/partition/%s", partition);
+    int rc = rest_ask(b, &request, PARTITION_MAX, deadline_ms, &reply, err);
+    if (rc == 0) rc = rest_decode_list(&reply.answer, "partitions", &list, err);
+    while (rc >= 0 && !found && (rc = rest_scan_next(&list, NULL, &one, err)) > 0)
+        rc = rest_decode_max_time(reply.version, one, partition, minutes, &found, err);
+    rest_reply_free(&reply);
+    if (rc >= 0 && !found)
+        rc = error_set(err, ERR_PROTO, "slurmrestd: partition %s is not shown", partition);
+    return rest_as_question(rc, err);
+}
+
+static int op_partition(struct slurm_backend *base,
+                        const char *name,
+                        long long deadline_ms,
+                        struct slurm_partition *partition,
+                        struct error *err)
+{
+    struct rest_backend *b = rest_backend_of(base);
+    struct slurm_partition found = {0};
+    int rc = get_nodes(b, name, deadline_ms, &found.nodes, &found.count, err);
+    if (rc == 0) rc = get_max_time(b, name, deadline_ms, &found.max_time_min, err);
+    if (rc == 0)
+        *partition = found;
+    else
+        free(found.nodes);
+    return rc;
 }
 
 /* --- making one --- */
@@ -251,7 +293,7 @@ static const struct slurm_backend_ops ops = {
     .list = rest_list,
     .cancel = op_cancel,
     .set_time_limit = op_set_time_limit,
-    .nodes = op_nodes,
+    .partition = op_partition,
     .destroy = op_destroy,
 };
 

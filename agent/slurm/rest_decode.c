@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* How jobs and nodes are read. */
+/* How jobs, nodes and partitions are read. */
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -486,6 +486,51 @@ int rest_decode_node(struct rest_slice object,
         (void)error_prefix(err, "slurmrestd: node %s", found.name);
     }
     json_object_put(o);
+    return rc;
+}
+
+/* --- partitions --- */
+
+static int get_max_time(const struct rest_version *v,
+                        const struct json_object *o,
+                        uint64_t *minutes,
+                        struct error *err)
+{
+    struct json_object *maximums;
+    struct number n;
+    int64_t limit;
+    int rc;
+    if (v->maximums) {
+        if ((rc = jsonx_get_object(o, "maximums", &maximums, err)) < 0) return rc;
+        if ((rc = get_number(maximums, "time", &n, err)) < 0)
+            return error_prefix(err, "'maximums'");
+        if (!n.set && !n.infinite)
+            return error_set(err, ERR_PROTO, "'maximums': 'time' is not set");
+    } else {
+        if ((rc = jsonx_get_i64(o, "max_time_limit", &limit, err)) < 0) return rc;
+        if (limit < -1) return error_set(err, ERR_PROTO, "'max_time_limit' is %" PRId64, limit);
+        n = (struct number){.infinite = limit < 0, .value = (uint64_t)limit};
+    }
+    *minutes = n.infinite ? SLURM_UNLIMITED : n.value;
+    return 0;
+}
+
+int rest_decode_max_time(const struct rest_version *v,
+                         struct rest_slice object,
+                         const char *name,
+                         uint64_t *minutes,
+                         bool *is_it,
+                         struct error *err)
+{
+    struct json_object *o = NULL;
+    const char *text;
+    int rc = rest_parse(object, OBJECT_MAX, &o, err);
+    if (rc < 0) return rc;
+    rc = jsonx_get_string(o, "name", &text, err);
+    if (rc == 0) *is_it = strcmp(text, name) == 0;
+    if (rc == 0 && *is_it) rc = get_max_time(v, o, minutes, err);
+    json_object_put(o);
+    if (rc < 0) (void)error_prefix(err, "slurmrestd: partition %s", name);
     return rc;
 }
 

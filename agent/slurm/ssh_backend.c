@@ -17,8 +17,9 @@
 #include "agent/util/parse.h"
 
 enum {
-    SCRIPT_MAX = 64 << 20, // our own memory; Slurm's limit is far below
-    NODES_MAX = 32 << 20,  // bytes, 1 KB a node
+    SCRIPT_MAX = 64 << 20,   // our own memory; Slurm's limit is far below
+    NODES_MAX = 32 << 20,    // bytes, 1 KB a node
+    PARTITION_MAX = 1 << 20, // bytes: lists of nodes, groups, accounts
 };
 
 /* --- operations --- */
@@ -204,32 +205,57 @@ static int op_set_time_limit(struct slurm_backend *base,
     return rc;
 }
 
-static int op_nodes(struct slurm_backend *base,
-                    const char *partition,
-                    long long deadline_ms,
-                    struct slurm_node **nodes,
-                    size_t *count,
-                    struct error *err)
+/* One line for each node, or for the partition `name`. The result is to be freed if it is 0. */
+static int show(struct ssh_backend *b,
+                const char *what,
+                const char *name,
+                size_t max_bytes,
+                long long deadline_ms,
+                struct sshc_result *result,
+                struct error *err)
 {
-    struct ssh_backend *b = ssh_backend_of(base);
     struct ssh_args args = {0};
-    struct sshc_result result;
     ssh_args_add(&args, "%s", b->paths[SSH_SCONTROL]);
     ssh_args_add(&args, "--all"); // hidden partitions
     ssh_args_add(&args, "--oneliner");
     ssh_args_add(&args, "--details"); // GresUsed
     ssh_args_add(&args, "show");
-    ssh_args_add(&args, "node");
-    struct ssh_command cmd = {SSH_SCONTROL, b->admin_user, NULL, 0, NODES_MAX};
-    int rc = ssh_run(b, &args, &cmd, deadline_ms, &result, err);
+    ssh_args_add(&args, "%s", what);
+    if (name) ssh_args_add(&args, "%s", name);
+    struct ssh_command cmd = {SSH_SCONTROL, b->admin_user, NULL, 0, max_bytes};
+    int rc = ssh_run(b, &args, &cmd, deadline_ms, result, err);
     if (rc < 0) return ssh_as_question(rc, err);
-    if (result.exit_status != 0)
-        rc = ssh_as_question(ssh_verdict(b, SSH_SCONTROL, &result, err), err);
-    else if (result.truncated)
-        rc = error_set(err, ERR_PROTO, "scontrol: more than %d bytes of nodes", NODES_MAX);
-    else
-        rc = nodes_parse(buf_str(&result.out), partition, nodes, count, err);
+    if (result->exit_status != 0)
+        rc = ssh_as_question(ssh_verdict(b, SSH_SCONTROL, result, err), err);
+    else if (result->truncated)
+        rc = error_set(err, ERR_PROTO, "scontrol show %s: more than %zu bytes", what, max_bytes);
+    if (rc < 0) ssh_result_free(result);
+    return rc;
+}
+
+static int op_partition(struct slurm_backend *base,
+                        const char *name,
+                        long long deadline_ms,
+                        struct slurm_partition *partition,
+                        struct error *err)
+{
+    struct ssh_backend *b = ssh_backend_of(base);
+    struct slurm_partition found = {0};
+    struct sshc_result result;
+    int rc = show(b, "node", NULL, NODES_MAX, deadline_ms, &result, err);
+    if (rc < 0) return rc;
+    rc = nodes_parse(buf_str(&result.out), name, &found.nodes, &found.count, err);
     ssh_result_free(&result);
+    if (rc < 0) return rc;
+    rc = show(b, "partition", name, PARTITION_MAX, deadline_ms, &result, err);
+    if (rc == 0) {
+        rc = nodes_parse_max_time(buf_str(&result.out), name, &found.max_time_min, err);
+        ssh_result_free(&result);
+    }
+    if (rc == 0)
+        *partition = found;
+    else
+        free(found.nodes);
     return rc;
 }
 
@@ -254,7 +280,7 @@ static const struct slurm_backend_ops ops = {
     .list = ssh_list,
     .cancel = op_cancel,
     .set_time_limit = op_set_time_limit,
-    .nodes = op_nodes,
+    .partition = op_partition,
     .destroy = op_destroy,
 };
 

@@ -5,7 +5,7 @@
  * Names: timeout (ms), endpoint, ca, key, token, admin; ssh, ssh-admin, ssh-key, known-hosts. With
  * both an endpoint and ssh it is auto. A line for each command, "NAME-OF-CODE what": ping, user U,
  * submit NAME U TASKS CPUS MB GPUS MINUTES PARTITION, find NAME U, query ID..., proof ID... (query,
- * and what it proves), list, cancel ID U, limit ID MINUTES, nodes PARTITION, once NAME U (as the
+ * and what it proves), list, cancel ID U, limit ID MINUTES, partition NAME, once NAME U (as the
  * engine submits: find, submit, and on an unknown outcome find again), sleep MS, changes.
  */
 #include <inttypes.h>
@@ -164,27 +164,26 @@ static void list(struct slurm_backend *b)
     free(jobs);
 }
 
-static void nodes(struct slurm_backend *b, char **w)
+static void partition(struct slurm_backend *b, char **w)
 {
-    struct slurm_node *list = NULL;
+    struct slurm_partition p = {0};
     struct error err = {0};
     char text[64];
-    size_t n = 0;
-    int rc = b->ops->nodes(b, w[1], deadline(), &list, &n, &err);
-    (void)snprintf(text, sizeof(text), "%zu", n);
+    int rc = b->ops->partition(b, w[1], deadline(), &p, &err);
+    (void)snprintf(text, sizeof(text), "%zu max_time=%" PRId64, p.count, (int64_t)p.max_time_min);
     say(rc, &err, text);
-    for (size_t i = 0; rc == 0 && i < n; i++)
+    for (size_t i = 0; rc == 0 && i < p.count; i++)
         (void)printf("  %s cpus=%" PRIu64 "/%" PRIu64 " mem=%" PRIu64 "/%" PRIu64 " gpus=%" PRIu64
                      "/%" PRIu64 " flags=%u\n",
-                     list[i].name,
-                     list[i].used_cpus,
-                     list[i].cpus,
-                     list[i].used_mem_mb,
-                     list[i].mem_mb,
-                     list[i].used_gpus,
-                     list[i].gpus,
-                     list[i].flags);
-    free(list);
+                     p.nodes[i].name,
+                     p.nodes[i].used_cpus,
+                     p.nodes[i].cpus,
+                     p.nodes[i].used_mem_mb,
+                     p.nodes[i].mem_mb,
+                     p.nodes[i].used_gpus,
+                     p.nodes[i].gpus,
+                     p.nodes[i].flags);
+    free(p.nodes);
     (void)fflush(stdout);
 }
 
@@ -221,8 +220,8 @@ static void run(struct slurm_backend *b, char **w)
     } else if (!strcmp(w[0], "list")) {
         list(b);
         return;
-    } else if (!strcmp(w[0], "nodes")) {
-        nodes(b, w);
+    } else if (!strcmp(w[0], "partition")) {
+        partition(b, w);
         return;
     } else if (!strcmp(w[0], "once")) {
         once(b, w);

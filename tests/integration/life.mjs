@@ -112,26 +112,39 @@ test('a job that Slurm refuses: its words go to the customer, the job back to th
     await grid.agent.stop();
 }, { chain: false });
 
-test('a job larger than the partition, which Slurm would take and never start; one for a drained node', async (grid) => {
+test('a job larger than the partition or longer than its MaxTime, which Slurm would take and never start; one for a drained node', async (grid) => {
     const tooLarge = [{ cpusPerTask: 65 }, { ntasks: 65 }, { memPerCpu: 20001 }, { gpus: 5 }].map((size) => ({ memPerCpu: 1, minutes: 2, ...size }));
     const state = (to) => grid.slurm.command(['scontrol', 'update', 'NodeName=n1', `State=${to}`, 'Reason=test']);
+    const maxTime = (to) => grid.slurm.command(['scontrol', 'update', 'PartitionName=main', `MaxTime=${to}`]);
+    const refused = async (id, words) => {
+        await waitFor('the job is not refused', async () => (await grid.events({ name: 'JobRefusedEvent', jobId: id })).length === 1, 20000);
+        await told(grid, id, words);
+        assert.equal(await grid.slurmJobOf(id), undefined);
+    };
+    await maxTime(200);
     assert.match(await grid.slurm.command(['scontrol', 'show', 'config']), /EnforcePartLimits +=? *NO/);
     const as = grid.userOf('alice').name;
     const sbatch = ['sbatch', '--parsable', '--partition=main', '--mem-per-cpu=1', '--wrap=true'];
-    const taken = await grid.slurm.command([...sbatch, '--cpus-per-task=65'], { as });
-    await grid.slurm.command(['scancel', taken.trim()]);
+    for (const more of ['--cpus-per-task=65', '--time=201']) {
+        const taken = await grid.slurm.command([...sbatch, more], { as });
+        await grid.slurm.command(['scancel', taken.trim()]);
+    }
     await state('DRAIN');
     const ids = await Promise.all(tooLarge.map((size) => grid.requestJob(size)));
     const waiting = await grid.requestJob({ cpusPerTask: 64, memPerCpu: 10, gpus: 4, minutes: 2 });
-    for (const id of ids) {
-        await waitFor('the job is not refused', async () => (await grid.events({ name: 'JobRefusedEvent', jobId: id })).length === 1, 20000);
-        await told(grid, id, /the cluster is too small for/);
-        assert.equal(await grid.slurmJobOf(id), undefined);
-    }
+    await Promise.all(ids.map((id) => refused(id, /the cluster is too small for/)));
     await grid.waitSlurm(waiting, 'PENDING');
+    // What is learnt of the partition for a job that does not fit is asked anew: no restart is needed.
+    const [long, short] = await Promise.all([201, 200].map((minutes) => grid.requestJob({ memPerCpu: 1, minutes })));
+    await refused(long, /the partition's MaxTime is 200 minutes, paid are 201/);
+    await maxTime('UNLIMITED');
+    const raised = await grid.requestJob({ memPerCpu: 1, minutes: 201 });
+    await grid.waitSlurm(raised, 'PENDING');
     await state('RESUME');
-    await grid.waitStatus(waiting, 'FINISHED', 40000);
-    await checkOnce(grid, waiting);
+    for (const id of [waiting, short, raised]) {
+        await grid.waitStatus(id, 'FINISHED', 40000);
+        await checkOnce(grid, id);
+    }
 }, { chain: false });
 
 test('a job cancelled by its Unix user while it waits: CANCELLED, refunded', async (grid) => {

@@ -45,7 +45,7 @@ const sshOptions = (grid) => ({
 const jobsNamed = async (grid, name) => (await grid.slurmJobs()).filter((job) => job.JobName === name);
 const idOf = (line) => Number(/id=(\d+)/.exec(line)[1]);
 
-test('both ways say the same of jobs and nodes', async (grid) => {
+test('both ways say the same of jobs and the partition', async (grid) => {
     const { name: user } = grid.userOf('alice');
     const name = newName();
     const submit = await tool(grid, restOptions(grid), [
@@ -60,18 +60,20 @@ test('both ways say the same of jobs and nodes', async (grid) => {
     await grid.waitSlurm(name, 'COMPLETED');
     await sleep(1000); // until COMPLETING is over
     assert.deepEqual(readFileSync(join(grid.userOf('alice').home, `tool-${id}.out`)), Buffer.from([0xff, 0xfe, 0x20, 0x01, 0x09, 0xc3, 0xa9]));
+    await grid.slurm.command(['scontrol', 'create', 'PartitionName=hidden', 'Nodes=n1', 'Hidden=YES', 'MaxTime=1-01:01:00']);
     const many = Array.from({ length: 40 }, (_, i) => 100000 + i).join(' ');
     const questions = [
         `find ${name} ${user}`, `find ${newName()} ${user}`, `find ${name} ${grid.userOf('bob').name}`,
         `query ${id}`, `query 99999`, `query ${id} ${many}`,
         `cancel ${id} ${user}`, `cancel 99999 ${user}`, `limit ${id} 9`, 'limit 99999 9',
-        'list', 'nodes main', 'nodes nowhere',
+        'list', 'partition main', 'partition hidden', 'partition nowhere',
     ];
     const over = { rest: await tool(grid, restOptions(grid), questions), ssh: await tool(grid, sshOptions(grid), questions) };
-    assert.deepEqual(over.rest.codes, ['OK', 'NOTFOUND', 'NOTFOUND', 'OK', 'OK', 'OK', 'OK', 'OK', 'EXISTS', 'NOTFOUND', 'OK', 'OK', 'NOTFOUND']);
+    assert.deepEqual(over.rest.codes, ['OK', 'NOTFOUND', 'NOTFOUND', 'OK', 'OK', 'OK', 'OK', 'OK', 'EXISTS', 'NOTFOUND', 'OK', 'OK', 'OK', 'NOTFOUND']);
     const facts = ({ lines }) => lines.map((line) => (/^(OK|  )/.test(line) ? line : line.split(' ')[0]));
     assert.deepEqual(facts(over.rest), facts(over.ssh));
-    assert.match(over.rest.lines.at(-2), /^ {2}n1 cpus=0\/64 mem=0\/20000 gpus=0\/4 flags=0$/);
+    const node = '  n1 cpus=0/64 mem=0/20000 gpus=0/4 flags=0';
+    assert.deepEqual(over.rest.lines.slice(-5, -1), ['OK 1 max_time=-1', node, 'OK 1 max_time=1501', node]);
 });
 
 test('what slurmctld keeps of a submission that it refused is not found', async (grid) => {

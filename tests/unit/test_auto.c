@@ -114,12 +114,11 @@ static int fake_limit(struct slurm_backend *b,
     return act(b, deadline_ms, err);
 }
 
-static int fake_nodes(struct slurm_backend *b,
-                      const char *partition,
-                      long long deadline_ms,
-                      struct slurm_node **nodes,
-                      size_t *count,
-                      struct error *err)
+static int fake_partition(struct slurm_backend *b,
+                          const char *name,
+                          long long deadline_ms,
+                          struct slurm_partition *partition,
+                          struct error *err)
 {
     return act(b, deadline_ms, err);
 }
@@ -133,7 +132,7 @@ static void fake_destroy(struct slurm_backend *b)
     {                                                                                      \
         .name = title, .ping = fake_ping, .user_exists = fake_user, .submit = fake_submit, \
         .find = fake_find, .query = fake_query, .list = fake_list, .cancel = fake_cancel,  \
-        .set_time_limit = fake_limit, .nodes = fake_nodes, .destroy = fake_destroy         \
+        .set_time_limit = fake_limit, .partition = fake_partition, .destroy = fake_destroy \
     }
 
 static const struct slurm_backend_ops rest_ops = FAKE_OPS("rest"), ssh_ops = FAKE_OPS("ssh");
@@ -194,13 +193,13 @@ static long long soon(void)
     return clock_mono_ms() + LONG_MS;
 }
 
-enum op { SUBMIT, FIND, QUERY, LIST, CANCEL, LIMIT, NODES, OPS };
+enum op { SUBMIT, FIND, QUERY, LIST, CANCEL, LIMIT, PARTITION, OPS };
 
 static int call(struct fixture *f, enum op op)
 {
     struct slurm_job_spec spec = {0};
     struct slurm_job job, *jobs;
-    struct slurm_node *nodes;
+    struct slurm_partition partition;
     enum slurm_proof proof;
     uint64_t id = 1;
     size_t n;
@@ -218,7 +217,7 @@ static int call(struct fixture *f, enum op op)
     case LIMIT:
         return f->b->ops->set_time_limit(f->b, 1, 2, soon(), &f->err);
     default:
-        return f->b->ops->nodes(f->b, "p", soon(), &nodes, &n, &f->err);
+        return f->b->ops->partition(f->b, "p", soon(), &partition, &f->err);
     }
 }
 

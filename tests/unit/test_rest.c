@@ -101,6 +101,64 @@ static void nodes_of_scontrol(void **state)
                      ERR_PROTO);
 }
 
+static void max_time_of_scontrol(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t minutes; // 0: an error that has `says`
+        const char *says;
+    } cases[] = {
+        {"Welcome!\nPartitionName=other MaxTime=1:00\nPartitionName=main AllowGroups=ALL "
+         "DefaultTime=NONE MaxNodes=UNLIMITED MaxTime=1-01:01:00 MinNodes=0\n",
+         1501,
+         NULL},
+        {"PartitionName=main MaxTime=UNLIMITED MinNodes=0", SLURM_UNLIMITED, NULL},
+        {"PartitionName=main MaxTime=00:03:00\n", 3, NULL},
+        {"PartitionName=main MaxTime=INVALID\n", 0, "MaxTime is \"INVALID\""},
+        {"PartitionName=main MaxTime=3\n", 0, "MaxTime is \"3\""},
+        {"PartitionName=main MaxTime=UNLIMITEDUNLIMITEDUNLIMITED\n", 0, "MaxTime is \"UNLIM"},
+        {"PartitionName=main DefMaxTime=00:03:00\n", 0, "MaxTime is missing"},
+        {"PartitionName=mainly MaxTime=00:03:00\n", 0, "partition main: not shown"},
+        {"", 0, "partition main: not shown"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct error err = {0};
+        uint64_t minutes = 0;
+        int rc = nodes_parse_max_time(cases[i].text, "main", &minutes, &err);
+        if (cases[i].says) assert_non_null(strstr(err.text, cases[i].says));
+        assert_int_equal(rc, cases[i].says ? ERR_PROTO : 0);
+        assert_true(minutes == cases[i].minutes);
+    }
+}
+
+/* A number that is none of Slurm's. */
+static void max_time_of_slurmrestd(void **state)
+{
+    static const struct {
+        unsigned int version;
+        const char *text, *says;
+    } cases[] = {
+        {38, "{\"name\":\"main\",\"max_time_limit\":-2}", "'max_time_limit' is -2"},
+        {45,
+         "{\"name\":\"main\",\"maximums\":{\"time\":{\"set\":false,\"infinite\":false,\"number\":0}"
+         "}}",
+         "'time' is not set"},
+        {45, "{\"name\":\"main\",\"maximums\":{\"time\":-1}}", "'time'"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct rest_slice one = {cases[i].text, strlen(cases[i].text)};
+        struct error err = {0};
+        uint64_t minutes = 0;
+        bool is_it = false;
+        const struct rest_version *v;
+        for (size_t n = 0; (v = rest_version_at(n)) && v->number != cases[i].version;)
+            n++;
+        assert_int_equal(rest_decode_max_time(v, one, "main", &minutes, &is_it, &err), ERR_PROTO);
+        assert_non_null(strstr(err.text, "partition main"));
+        assert_non_null(strstr(err.text, cases[i].says));
+    }
+}
+
 static void the_body_fits_the_version(void **state)
 {
     const struct slurm_job_spec spec = {.name = NAME,
@@ -714,6 +772,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gpus_are_counted),
         cmocka_unit_test(nodes_of_scontrol),
+        cmocka_unit_test(max_time_of_scontrol),
+        cmocka_unit_test(max_time_of_slurmrestd),
         cmocka_unit_test(the_body_fits_the_version),
         cmocka_unit_test(verdicts_of_odd_answers),
         cmocka_unit_test(lookups_share_a_fetch),

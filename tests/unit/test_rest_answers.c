@@ -2,7 +2,9 @@
 /*
  * What real slurmrestd answered, for each version of its API: tests/unit/rest/v0.0.N.json, recorded
  * from Slurm 22.05.8 (37, 38), 24.05.8 (39 to 41) and 26.05.3 (42 to 45) with the same requests. Of
- * accounting's jobs and slurmctld's statistics most of what nobody reads is left out.
+ * accounting's jobs and slurmctld's statistics most of what nobody reads is left out. Partitions
+ * are recorded from 22.05.8 (37, 38) and 24.11.5 (40 to 42), and written after the source of the
+ * others.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -351,6 +353,27 @@ static void check_nodes(const struct recording *r)
     assert_int_equal(node.flags, SLURM_NODE_DRAIN);
 }
 
+static void check_max_time(const struct recording *r)
+{
+    static const struct {
+        const char *recorded, *name;
+        uint64_t minutes;
+    } table[] = {{"partition", "main", SLURM_UNLIMITED}, {"partition_limited", "hidden", 1501}};
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        struct error err;
+        uint64_t minutes = 0;
+        bool is_it = false;
+        struct rest_answer a = answer(r, table[i].recorded);
+        struct rest_slice one = first_of(&a, "partitions");
+        if (rest_decode_max_time(r->v, one, table[i].name, &minutes, &is_it, &err) < 0)
+            fail_msg("v0.0.%u: %s", r->v->number, err.text);
+        assert_true(is_it);
+        assert_true(minutes == table[i].minutes);
+        assert_int_equal(rest_decode_max_time(r->v, one, "other", &minutes, &is_it, &err), 0);
+        assert_false(is_it);
+    }
+}
+
 static void each_version_is_understood(void **state)
 {
     const struct rest_version *v;
@@ -365,6 +388,7 @@ static void each_version_is_understood(void **state)
         check_jobs(&r);
         check_run_times(&r);
         check_nodes(&r);
+        check_max_time(&r);
         check_accounting(&r);
         check_accounting_away(&r);
         json_object_put(r.all);
@@ -387,15 +411,23 @@ static int decode_accounted(const struct recording *r, struct rest_slice one, st
     return rest_decode_accounted(r->v, one, &job, err);
 }
 
-/* The first job of the answer, without the field, and with something else in it. */
+static int decode_max_time(const struct recording *r, struct rest_slice one, struct error *err)
+{
+    uint64_t minutes;
+    bool is_it;
+    return rest_decode_max_time(r->v, one, "hidden", &minutes, &is_it, err);
+}
+
+/* The first one of the answer's list, without the field, and with something else in it. */
 static void check_field(const struct recording *r,
                         const char *name,
-                        const char *inside, // this object; NULL: the job itself
+                        const char *list,
+                        const char *inside, // this object; NULL: the one itself
                         const char *field,
                         decode_fn *decode)
 {
     struct rest_answer a = answer(r, name);
-    struct rest_slice one = first_of(&a, "jobs");
+    struct rest_slice one = first_of(&a, list);
     for (int missing = 0; missing < 2; missing++) {
         struct json_object *o = NULL;
         struct error err = {0};
@@ -456,9 +488,15 @@ static void what_is_missing_or_wrong_is_named(void **state)
     for (size_t n = 0; (v = rest_version_at(n)); n++) {
         struct recording r = load(v);
         for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
-            check_field(&r, "job_pending", NULL, fields[i], decode_job);
+            check_field(&r, "job_pending", "jobs", NULL, fields[i], decode_job);
         for (size_t i = 0; i < sizeof(accounted) / sizeof(accounted[0]); i++)
-            check_field(&r, "db_jobs", accounted[i].inside, accounted[i].field, decode_accounted);
+            check_field(
+                &r, "db_jobs", "jobs", accounted[i].inside, accounted[i].field, decode_accounted);
+        static const char limited[] = "partition_limited", list[] = "partitions";
+        check_field(&r, limited, list, NULL, "name", decode_max_time);
+        if (v->maximums) check_field(&r, limited, list, "maximums", "time", decode_max_time);
+        check_field(
+            &r, limited, list, NULL, v->maximums ? "maximums" : "max_time_limit", decode_max_time);
         json_object_put(r.all);
     }
 }
