@@ -32,6 +32,7 @@ spank_options() { # option...
     echo "optional spank_deepsquare.so forwarder=$lab/etc/counting $*" > "$lab/etc/second.plugstack"
 }
 onces_started() { wc -l < "$lab/out/started"; }
+one_more_may_try() { [ "$(pgrep -fc -- "--once --job-id")" -lt 32 ]; } # a new one gives up at once then
 no_onces() { ! pgrep -f -- "--once --job-id" > /dev/null; }
 told_by_ctld() { grep -q "^name=$(name "$1") .*status=4 .*state=0x4001 ${2:-}.*answer=0" "$lab/events"; }
 told_by_node() { grep -q "^name= id=$1 .*status=4 .*${2:-}.* answer=0" "$lab/events"; }
@@ -120,7 +121,8 @@ spank_options endpoint=127.0.0.1:3901
 spank_adds_little "a black hole"
 kill -CONT "$server_pid"
 
-# 3. A mistake in plugstack.conf.
+# 3. A mistake in plugstack.conf. (First those of before have to give up.)
+wait_for 30 one_more_may_try
 spank_options endpoint=127.0.0.1:3901 endpiont=127.0.0.1:3
 id=$(submit 4 true -w n2)
 ok "an unknown option: the log names it" wait_for 20 grep -q \
