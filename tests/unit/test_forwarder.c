@@ -416,7 +416,7 @@ static int delivered(const struct lab *l)
 
 static void wait_delivered(struct lab *l, int n)
 {
-    for (int i = 0; i < 2000 && delivered(l) < n; i++)
+    for (int i = 0; i < 6000 && delivered(l) < n; i++)
         sleep_ms(10);
     assert_int_equal(delivered(l), n);
 }
