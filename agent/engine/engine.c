@@ -207,7 +207,7 @@ static void prune(struct engine *e)
     if (early > 0) log_info("dropped %d events of jobs that never became known", early);
 }
 
-static void act(struct engine *e, bool committed)
+void engine_act(struct engine *e, bool committed)
 {
     struct action *a = e->actions;
     e->actions = NULL;
@@ -302,13 +302,13 @@ static int turn(struct engine *e, struct mail *mail, struct error *err)
     int rc = e->out_of_memory ? error_set(err, ERR_NOMEM, "out of memory")
                               : store_commit(e->o.store, err);
     if (rc < 0) {
-        act(e, false);
+        engine_act(e, false);
         return error_prefix(err,
                             "what happened cannot be stored, so nothing of it was acknowledged; "
                             "stopping");
     }
     pass_turn(kinds, true);
-    act(e, true);
+    engine_act(e, true);
     tell_status(e);
     return 0;
 }
@@ -394,7 +394,7 @@ struct engine *engine_destroy(struct engine *e)
 {
     if (!e) return NULL;
     e->mailbox = mailbox_destroy(e->mailbox);
-    act(e, false);
+    engine_act(e, false);
     engine_jobs_free(e);
     engine_outbox_free(e);
     engine_survey_free(e);

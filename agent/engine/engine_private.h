@@ -423,5 +423,7 @@ void *engine_alloc(struct engine *e, size_t size); // zeroed; marks the turn on 
 void engine_after_commit(struct engine *e, struct action *a);
 bool engine_work(struct engine *e, struct task *t); // after the commit; false, dropped: no memory
 void engine_post(struct engine *e, struct mail *m); // must be taken
+/* What waited for the commit is done, or dropped if there was none. */
+void engine_act(struct engine *e, bool committed);
 
 #endif

@@ -78,14 +78,7 @@ static void commit(void)
 {
     struct error err = {0};
     if (store_commit(engine->o.store, &err) < 0) fail_msg("%s", err.text);
-    struct action *a = engine->actions;
-    engine->actions = NULL;
-    engine->last_action = &engine->actions;
-    for (struct action *next; a; a = next) {
-        next = a->next;
-        a->run(engine, a);
-        free(a);
-    }
+    engine_act(engine, true);
 }
 
 static int send_event(struct server_job_event ev, const char *job)
