@@ -86,7 +86,7 @@ static void look(struct engine *e)
     t->task = (struct task){.run = run, .drop = drop};
     t->mail = (struct mail){.kind = MAIL_CAPACITY_TASK, .free = free_mail};
     t->e = e;
-    t->ask_slurm = !c->partition.nodes || clock_mono_ms() - c->at_ms >= e->o.query_interval_ms;
+    t->ask_slurm = !c->seen.is.nodes || clock_mono_ms() - c->seen.at_ms >= e->o.query_interval_ms;
     if (t->ask_slurm) mark_running(e);
     c->looking = true;
     (void)engine_work(e, &t->task);
@@ -133,7 +133,7 @@ static void judge(struct engine *e, const struct chain_claim *job)
                             .cpus_per_task = job->cpus_per_task,
                             .mem_per_cpu_mb = job->mem_per_cpu_mb,
                             .gpus = job->gpus};
-    if (room_for(c->partition.nodes, c->partition.count, &p, &size) != ROOM_LATER) {
+    if (room_for(c->seen.is.nodes, c->seen.is.count, &p, &size) != ROOM_LATER) {
         c->granted = true;
         engine_outbox_claim(e);
         c->granted = false; // for that job, or for none
@@ -173,16 +173,21 @@ int engine_capacity_check(const struct slurm_partition *p, const struct job *row
 
 bool engine_capacity_fits(const struct engine *e, const struct job *row)
 {
-    const struct live_layout *l = &e->layout;
-    if (!l->partition.nodes || clock_mono_ms() - l->at_ms > LAYOUT_MS) return false;
-    return engine_capacity_check(&l->partition, row, NULL) == 0;
+    const struct live_partition *l = &e->layout;
+    if (!l->is.nodes || clock_mono_ms() - l->at_ms > LAYOUT_MS) return false;
+    return engine_capacity_check(&l->is, row, NULL) == 0;
+}
+
+static void take(struct live_partition *l, struct slurm_partition *p)
+{
+    free(l->is.nodes);
+    *l = (struct live_partition){.is = *p, .at_ms = clock_mono_ms()};
+    p->nodes = NULL;
 }
 
 void engine_capacity_learn(struct engine *e, struct slurm_partition *p)
 {
-    free(e->layout.partition.nodes);
-    e->layout = (struct live_layout){.partition = *p, .at_ms = clock_mono_ms()};
-    p->nodes = NULL;
+    take(&e->layout, p);
 }
 
 void engine_on_capacity_task(struct engine *e, struct mail *m)
@@ -195,11 +200,6 @@ void engine_on_capacity_task(struct engine *e, struct mail *m)
         c->next_ms = clock_mono_ms() + e->o.query_interval_ms;
         return;
     }
-    if (t->ask_slurm) {
-        free(c->partition.nodes);
-        c->partition = t->partition;
-        c->at_ms = clock_mono_ms();
-        t->partition.nodes = NULL;
-    }
+    if (t->ask_slurm) take(&c->seen, &t->partition);
     judge(e, &t->next.definition);
 }

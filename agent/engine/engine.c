@@ -398,8 +398,8 @@ struct engine *engine_destroy(struct engine *e)
     engine_jobs_free(e);
     engine_outbox_free(e);
     engine_survey_free(e);
-    free(e->capacity.partition.nodes);
-    free(e->layout.partition.nodes);
+    free(e->capacity.seen.is.nodes);
+    free(e->layout.is.nodes);
     free(e);
     return NULL;
 }

@@ -88,20 +88,19 @@ struct survey {
     struct log_limit stranger_limit, blind_limit;
 };
 
-/* Slurm's nodes, as last asked for with --claim.only-if-free. */
-struct live_capacity {
-    struct slurm_partition partition; // no nodes: not asked for yet
+/* The partition as it was when Slurm was asked. */
+struct live_partition {
+    struct slurm_partition is; // no nodes: not asked for yet
     long long at_ms;
+};
+
+/* What is free of it, with --claim.only-if-free. */
+struct live_capacity {
+    struct live_partition seen;
     bool looking;      // a worker is at it
     bool granted;      // one claim may be sent
     long long next_ms; // not before, after one that did not fit
     struct log_limit limit;
-};
-
-/* The partition as it was when a job was looked at: what it can ever hold. */
-struct live_layout {
-    struct slurm_partition partition; // no nodes: not asked for yet
-    long long at_ms;
 };
 
 /* How we stand with the ProviderManager. */
@@ -159,7 +158,7 @@ struct engine {
 
     struct live_registration registration;
     struct live_capacity capacity;
-    struct live_layout layout;
+    struct live_partition layout; // as of a job that was looked at: what it can ever hold
 
     /* Slurm as last seen. */
     bool slurm_up, slurm_known;
@@ -276,9 +275,8 @@ bool engine_purse_allows_jobs(const struct engine *e);
 
 /* register.c: being registered as a provider. */
 void engine_register_load(struct engine *e);
-void engine_register_check(struct engine *e);
-void engine_register_soon(
-    struct engine *e); // what is to be registered has changed // if it is time
+void engine_register_check(struct engine *e); // if it is time
+void engine_register_soon(struct engine *e);  // what is to be registered has changed
 long long engine_register_next_ms(const struct engine *e);
 void engine_on_register_task(struct engine *e, struct mail *m);
 void engine_register_poll(struct engine *e);                     // e->poll is new
