@@ -12,6 +12,7 @@
 #include "agent/util/parse.h"
 #include "proto/health.pb-c.h"
 #include "proto/rpc_client.h"
+#include "proto/rpc_status.h"
 
 enum {
     SERVING = 0,
@@ -53,7 +54,7 @@ static int ask(const char *target, bool tls, bool *serving, struct error *err)
                              clock_mono_ms() + TIMEOUT_MS,
                              &answer,
                              err);
-    if (rc == 0 && answer.status != 0)
+    if (rc == 0 && answer.status != RPC_OK)
         rc = error_set(err, rpc_status_error(answer.status), "%s: %s", target, answer.message);
     if (rc == 0) {
         Grpc__Health__V1__HealthCheckResponse *r =
