@@ -172,12 +172,7 @@ int store_top_up_add(
 
 int store_top_ups_count(struct store *s, const char *job, uint64_t *count)
 {
-    sqlite3_stmt *st = s->stmt[STMT_TOP_UPS_COUNT];
-    (void)sqlite3_bind_text(st, 1, job, -1, SQLITE_STATIC);
-    int step = sqlite3_step(st);
-    if (step == SQLITE_ROW) *count = (uint64_t)sqlite3_column_int64(st, 0);
-    (void)sqlite3_reset(st);
-    return step == SQLITE_ROW ? 0 : store_fail(s, step, "top-ups");
+    return store_find_u64(s, STMT_TOP_UPS_COUNT, job, count, "top-ups");
 }
 
 int store_top_ups_undo(struct store *s,

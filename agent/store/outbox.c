@@ -180,14 +180,7 @@ int store_txs_mined(struct store *s,
 
 int store_tx_mined_in(struct store *s, const char *key, uint64_t *block)
 {
-    sqlite3_stmt *st = s->stmt[STMT_TX_MINED_IN];
-    (void)sqlite3_bind_text(st, 1, key, -1, SQLITE_STATIC);
-    int step = sqlite3_step(st);
-    if (step == SQLITE_ROW) *block = (uint64_t)sqlite3_column_int64(st, 0);
-    (void)sqlite3_reset(st);
-    return step == SQLITE_ROW    ? 0
-           : step == SQLITE_DONE ? ERR_NOTFOUND
-                                 : store_fail(s, step, "transaction");
+    return store_find_u64(s, STMT_TX_MINED_IN, key, block, "transaction");
 }
 
 int store_tx_unmine(struct store *s, const struct tx *tx)

@@ -135,6 +135,17 @@ int store_run(struct store *s, enum store_stmt which, const char *what)
     return rc;
 }
 
+int store_find_u64(
+    struct store *s, enum store_stmt which, const char *key, uint64_t *v, const char *what)
+{
+    sqlite3_stmt *st = s->stmt[which];
+    (void)sqlite3_bind_text(st, 1, key, -1, SQLITE_STATIC);
+    int step = sqlite3_step(st);
+    if (step == SQLITE_ROW) *v = (uint64_t)sqlite3_column_int64(st, 0);
+    (void)sqlite3_reset(st);
+    return step == SQLITE_ROW ? 0 : step == SQLITE_DONE ? ERR_NOTFOUND : store_fail(s, step, what);
+}
+
 void store_bind_u64(struct store *s, sqlite3_stmt *st, int column, uint64_t v)
 {
     if (v > INT64_MAX) {

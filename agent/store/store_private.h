@@ -84,6 +84,10 @@ int store_fail(struct store *s, int sqlite_rc, const char *what);
 /* Run a bound statement that returns no rows, and reset it. */
 int store_run(struct store *s, enum store_stmt which, const char *what);
 
+/* The number that a statement finds for a key. ERR_NOTFOUND: no row. */
+int store_find_u64(
+    struct store *s, enum store_stmt which, const char *key, uint64_t *v, const char *what);
+
 /* SQLite's integers are signed: ERR_LIMIT sticks if `v` does not fit. */
 void store_bind_u64(struct store *s, sqlite3_stmt *st, int column, uint64_t v);
 
