@@ -6,15 +6,7 @@ prog=${top_builddir:-.}/deepsquare-agent
 def=${top_srcdir:-.}/agent/util/fault.def
 dir=$(mktemp -d) || exit 99
 trap 'rm -rf "$dir"' EXIT
-n=0
-
-# result NAME CONDITION...
-result() {
-    name=$1
-    shift
-    n=$((n + 1))
-    if "$@"; then echo "ok $n - $name"; else echo "not ok $n - $name" && sed 's/^/# /' "$dir"/*; fi
-}
+. "${top_srcdir:-.}/tests/unit/tap.sh"
 
 arm() {
     AGENT_FAULT=$1 "$prog" --version >"$dir/out" 2>"$dir/err"

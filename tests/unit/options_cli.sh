@@ -5,26 +5,12 @@ prog=${top_builddir:-.}/tests/unit/options_main
 top=${top_srcdir:-.}
 dir=$(mktemp -d) || exit 99
 trap 'rm -rf "$dir"' EXIT
-n=0
+. "${top_srcdir:-.}/tests/unit/tap.sh"
 
 # A clean environment: nothing of the caller's is taken for an option. No file of this machine.
 run() {
     env -i PATH="$PATH" AGENT_CONFIG=/dev/null "$@" >"$dir/out" 2>"$dir/err"
     status=$?
-}
-
-# result NAME CONDITION...
-result() {
-    name=$1
-    shift
-    n=$((n + 1))
-    if "$@"; then
-        echo "ok $n - $name"
-    else
-        echo "not ok $n - $name"
-        sed 's/^/# out: /' "$dir/out"
-        sed 's/^/# err: /' "$dir/err"
-    fi
 }
 
 status_is() { [ "$status" -eq "$1" ]; }

@@ -5,20 +5,7 @@ export LC_ALL=C
 top=${top_srcdir:-.} built=${top_builddir:-.}
 dir=$(mktemp -d) || exit 99
 trap 'rm -rf "$dir"' EXIT
-n=0
-
-# result NAME CONDITION...
-result() {
-    local name=$1
-    shift
-    n=$((n + 1))
-    if "$@" >"$dir/out" 2>&1; then
-        echo "ok $n - $name"
-    else
-        echo "not ok $n - $name"
-        sed 's/^/# /' "$dir/out"
-    fi
-}
+. "${top_srcdir:-.}/tests/unit/tap.sh"
 
 # result_with PROGRAM NAME CONDITION...: skipped where the program is not installed.
 result_with() {

@@ -10,20 +10,7 @@ if ! command -v systemd-analyze >/dev/null; then
 fi
 dir=$(mktemp -d) || exit 99
 trap 'rm -rf "$dir"' EXIT
-n=0
-
-# result NAME CONDITION...
-result() {
-    name=$1
-    shift
-    n=$((n + 1))
-    if "$@" >"$dir/out" 2>&1; then
-        echo "ok $n - $name"
-    else
-        echo "not ok $n - $name"
-        sed 's/^/# /' "$dir/out"
-    fi
-}
+. "${top_srcdir:-.}/tests/unit/tap.sh"
 
 # Nothing is installed yet: its program is the one that was built.
 program="$(cd "$built" && pwd)/deepsquare-agent"
