@@ -68,7 +68,7 @@ report "shell scripts pass shellcheck" "$(
     if command -v shellcheck >/dev/null; then
         for f in "${files[@]}"; do
             case $f in *.sh | check | demo | .ci/run | tests/devnet/enter | tests/devnet/install | tests/devnet/debian-root | \
-                tests/*/run | packaging/*/build | packaging/test/run | packaging/test/boot)
+                tests/*/run | packaging/*/build | packaging/*/test | packaging/test/run | packaging/test/boot)
                 shellcheck -S warning "$f" 2>&1 | grep -E '^In ' ;;
             esac
         done
